@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kinds of layer: what each computes, its weights and its parameters. Nothing to call: a kind is named in
+ * atl_layer_desc.kind, its weights are the tensors of a PyTorch state_dict, its parameters are text.
+ *
+ * A linear layer and a 1x1 convolution are the same thing: weights [o, i] and [o, i, 1, ...] are both accepted. Booleans
+ * are true, false, 1, 0. A parameter that the kind lacks is an error; names that it lacks among the tensors are
+ * ignored.
+ *
+ * C channels, N = H*W positions (any number of position axes from 1 to 3 is accepted).
+ */
+#ifndef ATTENTILE_LAYERS_H
+#define ATTENTILE_LAYERS_H
+
+#include <attentile/attentile.h>
+
+/*
+ * "se": squeeze-and-excitation. Hu, Shen, Sun, "Squeeze-and-Excitation Networks", CVPR 2018.
+ *
+ *     y = x * gate(fc2(act(fc1(mean over positions of x))))
+ *
+ *   sample     [C, positions...] -> the same shape; no map
+ *   weights    fc.0.weight [h, C], fc.2.weight [C, h]; optional fc.0.bias [h], fc.2.bias [C]
+ *   activation relu (default) | silu
+ *   gate       sigmoid (default) | hard-sigmoid = clamp(alpha*x + 1/2, 0, 1)
+ *   alpha      of the hard sigmoid; 1/6 by default
+ *   batch_first true (default) | false: x and y are [C, B, positions...]
+ *   cost       2*C*N + 4*C*h FLOPs; x is read and y written once while a sample stays in the cache
+ *   workspace  O(C + h) a sample
+ *
+ * EfficientNet uses silu, MobileNetV3 and PP-LCNet use the hard sigmoid.
+ */
+#define ATL_KIND_SE "se"
+
+/*
+ * "self-attention-spatial": self-attention over all pairs of positions. Zhang et al., "Self-Attention Generative
+ * Adversarial Networks", ICML 2019; Fu et al., "Dual Attention Network", CVPR 2019 (position attention).
+ *
+ *     q = Wq x + bq, k = Wk x + bk [d, N];  v = Wv x + bv [C, N]
+ *     A[i, j] = softmax over j of scale * sum_d q[d, i] k[d, j]
+ *     y[c, i] = gamma * sum_j A[i, j] v[c, j] + x[c, i]
+ *
+ *   sample     [C, positions...] -> the same shape; map A [N, N]
+ *   weights    query_conv.weight, key_conv.weight [d, C, 1, 1], value_conv.weight [C, C, 1, 1], gamma [] or [1];
+ *              optional query_conv.bias, key_conv.bias [d], value_conv.bias [C]
+ *   scale      of the logits; 1 by default
+ *   cost       2*N*N*(d + C) + 2*N*C*(2*d + C) FLOPs and N*N exponentials
+ *   workspace  4*N*(2*d + C + 2) bytes a sample: A is tiled (Dao et al., "FlashAttention", NeurIPS 2022; Milakov,
+ *              Gimelshein, "Online normalizer calculation for softmax", 2018) and never stored unless asked for
+ *
+ * Weights below 2^-126 of a row's largest are 0. Beyond |score * scale| = 1e30 NaN may appear that an eager
+ * implementation would not give.
+ */
+#define ATL_KIND_SELF_ATTENTION_SPATIAL "self-attention-spatial"
+
+#endif

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kernels: single-threaded leaf functions. No allocation, no status, no globals, no feature tests. Every
+ * variant of a slot gives the same bits (up to the sign and payload of NaNs).
+ *
+ * A kernel's type is declared here once; kernels.def lists the variants; select.c fills a table from it.
+ */
+#ifndef ATL_KERNELS_H
+#define ATL_KERNELS_H
+
+#include <stdint.h>
+
+/* ---- frozen numerics: changing one of these changes bits ---- */
+
+/* Sums over K and over keys run in blocks of this many terms, each from zero and in order; block results are added
+ * in order. Also the width of a panel of positions. */
+#define ATL_BLOCK 128
+/* Horizontal sums: this many lanes, restarted after ATL_SUM_RESTART elements; lanes are added pairwise (i with
+ * i + 8, then + 4, + 2, + 1), restarts in order. */
+#define ATL_SUM_LANES   16
+#define ATL_SUM_RESTART 1024
+
+/* Positions come in panels [block][row][ATL_BLOCK]: row `r` of position `i` of a panel with R rows is element
+ * (i / ATL_BLOCK * R + r) * ATL_BLOCK + i % ATL_BLOCK. */
+
+/* ---- kernel types ---- */
+
+/* out[r] = sum of x[r*stride + i] for i < n, by the horizontal tree; out[r] for r < rows. */
+typedef void atl_sum_fn(const float *x, int64_t n, int64_t rows, int64_t stride, float *out);
+
+/* y[r*y_stride + i] = scale[r] * x[r*x_stride + i] for i < n, r < rows. y == x is allowed. `stream`: write past the
+ * caches (a hint: the values are the same). */
+typedef void atl_scale_fn(const float *x, float *y, int64_t n, int64_t rows, int64_t x_stride, int64_t y_stride,
+                          const float *scale, int stream);
+
+/* Fully connected: out[j] = sum over i < k of w[j][i]*x[i] + bias[j], j < m; bias may be NULL (no addition). `w` is
+ * packed [ceil(m/16)][k][16], zero filled. */
+typedef void atl_fc_fn(const float *x, int64_t k, const float *w, const float *bias, int64_t m, float *out);
+
+/* y[i] = f(x[i]) for i < n; y == x is allowed. */
+typedef enum atl_unary {
+    ATL_UNARY_RELU,         /* max(x, 0), NaN kept */
+    ATL_UNARY_SILU,         /* x * sigmoid(x) */
+    ATL_UNARY_SIGMOID,      /* 1 / (1 + exp(-x)) */
+    ATL_UNARY_HARD_SIGMOID, /* clamp(alpha*x + 1/2, 0, 1), NaN kept */
+    ATL_UNARY_EXP,          /* exp(x), 0 where the result is below 2^-126 */
+    ATL_UNARY_COUNT
+} atl_unary;
+typedef void atl_unary_fn(const float *x, float *y, int64_t n, atl_unary f, float alpha);
+
+/* c[i][0..nr) = sum over l < k of a[i][l]*b[l][0..nr) + bias[i], i < m: one lane panel. a is packed [ceil(m/mr)][k][mr]
+ * (zero filled), b is [k][nr], c has row stride ldc and room for nr lanes. bias may be NULL. */
+typedef void atl_gemm_fn(int64_t m, int64_t k, const float *a, const float *b, const float *bias, float *c,
+                         int64_t ldc);
+
+/* The running state of nr queries over the keys seen so far. */
+typedef struct atl_attend_state {
+    float *max; /* [nr] largest score, or the floor it starts from */
+    float *sum; /* [nr] sum of weights relative to 2^(slope*max) */
+    float *out; /* [c][nr] weighted sum of values */
+} atl_attend_state;
+
+/* Adds up to ATL_BLOCK keys to the state of nr queries: scores s = K^T q, weights 2^(slope*s - slope*max), out = V
+ * weights. q is [d][nr]; k and v are rows of a panel: [d][ATL_BLOCK] and [c][ATL_BLOCK]. slope >= 0. `scores` is
+ * scratch of [ATL_BLOCK][nr]. */
+typedef void atl_attend_fn(const float *q, const float *k, const float *v, int64_t d, int64_t c, int64_t keys,
+                           float slope, atl_attend_state state, float *scores);
+
+/* into += from: the states of the same nr queries over two runs of keys, `into` the earlier. nr a multiple of the
+ * attend variant's own of the same ISA. */
+typedef void atl_merge_fn(int64_t nr, int64_t c, float slope, atl_attend_state into, atl_attend_state from);
+
+/* y[r*y_stride + i] = gamma * out[r][i] / sum[i] + x[r*x_stride + i] for the first n of nr queries. y == x allowed. */
+typedef void atl_finish_fn(int64_t nr, int64_t c, int64_t n, float gamma, atl_attend_state state, const float *x,
+                           int64_t x_stride, float *y, int64_t y_stride);
+
+/* Rows of the attention map: map[i*stride + j] = exp(scale*(s - max[i])) / sum[i] with s = q_i . k_j, for `rows` queries
+ * i and `keys` <= ATL_BLOCK keys j. q is [d][rows packed mr: ceil(rows/mr)][d][mr], k a panel block. */
+typedef void atl_map_fn(const float *q, const float *k, int64_t d, int64_t rows, int64_t keys, float scale,
+                        const float *max, const float *sum, float *map, int64_t stride);
+
+/* ---- the table ---- */
+
+typedef enum atl_isa { ATL_ISA_SCALAR, ATL_ISA_AVX2, ATL_ISA_AVX512, ATL_ISA_NEON, ATL_ISA_COUNT } atl_isa;
+
+/* One variant: its function, and the tile it works in (0 where the type has none). */
+#define ATL_SLOT(name)                                                                                                 \
+    struct {                                                                                                           \
+        atl_##name##_fn *fn;                                                                                                    \
+        int mr, nr;                                                                                                    \
+        const char *variant;                                                                                           \
+    } name;
+typedef struct atl_kernels {
+#include "kernels.def"
+} atl_kernels;
+#undef ATL_SLOT
+
+typedef enum atl_slot {
+#define ATL_SLOT(name) ATL_SLOT_##name,
+#include "kernels.def"
+#undef ATL_SLOT
+    ATL_SLOT_COUNT
+} atl_slot;
+
+/* One line of kernels.def, for the selection, the tests and the benchmarks. */
+typedef struct atl_kernel_entry {
+    atl_slot slot;
+    atl_isa isa;
+    int mr, nr;
+    const char *variant;
+    void (*fn)(void); /* of the slot's type */
+} atl_kernel_entry;
+
+extern const atl_kernel_entry atl_kernel_entries[];
+extern const int atl_kernel_entry_count;
+
+/* "scalar", "avx2", "avx512", "neon". */
+const char *atl_isa_name(atl_isa isa);
+/* The slot's name in kernels.def. */
+const char *atl_slot_name(atl_slot slot);
+
+/* Whether a machine whose best is `best` runs `isa`. */
+int atl_isa_includes(atl_isa best, atl_isa isa);
+
+/* Puts a line of the manifest into its slot. */
+void atl_kernels_set(atl_kernels *table, const atl_kernel_entry *entry);
+
+/* Fills every slot: the last line of kernels.def wins among those that `best` includes. */
+void atl_kernels_select(atl_kernels *table, atl_isa best);
+
+/* The name of the variant that the table has in a slot. */
+const char *atl_kernels_variant(const atl_kernels *table, atl_slot slot);
+
+/* ---- prototypes ---- */
+
+#define ATL_KERNEL(slot, symbol, isa, mr, nr) extern atl_##slot##_fn symbol;
+#include "kernels.def"
+#undef ATL_KERNEL
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Vector vocabulary: AVX2 with FMA, 8 lanes. See simd.h for the meaning of each word. */
+#if !defined(__AVX2__) || !defined(__FMA__) || defined(__AVX512F__)
+#error "compile with -mavx2 -mfma and nothing above"
+#endif
+#include <immintrin.h>
+
+#define VL        8
+#define TILE_MR   6
+#define TILE_NV   2
+#define TILE_NAME 6x16
+#define ISA_NAME  avx2
+
+typedef __m256 vf;
+
+#define V_INLINE static inline __attribute__((always_inline))
+
+V_INLINE __m256i v_mask(int64_t n) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n > VL ? VL : (int)n), lane);
+}
+
+V_INLINE vf v_zero(void) {
+    return _mm256_setzero_ps();
+}
+V_INLINE vf v_set(float a) {
+    return _mm256_set1_ps(a);
+}
+V_INLINE vf v_load(const float *p) {
+    return _mm256_loadu_ps(p);
+}
+V_INLINE void v_store(float *p, vf a) {
+    _mm256_storeu_ps(p, a);
+}
+V_INLINE vf v_load_part(const float *p, int64_t n) {
+    return _mm256_maskload_ps(p, v_mask(n));
+}
+V_INLINE void v_store_part(float *p, int64_t n, vf a) {
+    _mm256_maskstore_ps(p, v_mask(n), a);
+}
+V_INLINE void v_stream(float *p, vf a) {
+    _mm256_stream_ps(p, a);
+}
+V_INLINE void v_stream_end(void) {
+    _mm_sfence();
+}
+V_INLINE vf v_add(vf a, vf b) {
+    return _mm256_add_ps(a, b);
+}
+V_INLINE vf v_sub(vf a, vf b) {
+    return _mm256_sub_ps(a, b);
+}
+V_INLINE vf v_mul(vf a, vf b) {
+    return _mm256_mul_ps(a, b);
+}
+V_INLINE vf v_div(vf a, vf b) {
+    return _mm256_div_ps(a, b);
+}
+V_INLINE vf v_fma(vf a, vf b, vf c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
+V_INLINE vf v_neg(vf a) {
+    return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f));
+}
+V_INLINE vf v_max(vf a, vf b) {
+    return _mm256_max_ps(a, b);
+}
+V_INLINE vf v_max_keep(vf a, vf limit) {
+    return _mm256_blendv_ps(a, limit, _mm256_cmp_ps(a, limit, _CMP_LT_OQ));
+}
+V_INLINE vf v_min_keep(vf a, vf limit) {
+    return _mm256_blendv_ps(a, limit, _mm256_cmp_ps(a, limit, _CMP_GT_OQ));
+}
+V_INLINE vf v_select_gt(vf a, vf b, vf yes, vf no) {
+    return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
+}
+V_INLINE vf v_round(vf a) {
+    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+/* 2^n for an integer n in [-126, 127]; anything for other n. */
+V_INLINE vf v_pow2(vf n) {
+    const __m256i bias = _mm256_set1_epi32(127);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), bias), 23));
+}
+V_INLINE vf v_scale2_or_zero(vf p, vf n, vf t, vf limit) {
+    return _mm256_and_ps(_mm256_mul_ps(p, v_pow2(n)), _mm256_cmp_ps(t, limit, _CMP_NLT_UQ));
+}
+V_INLINE float v_sum16(const vf a[2]) {
+    __m256 h = _mm256_add_ps(a[0], a[1]);
+    __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Vector vocabulary: AVX-512 (F, DQ, BW, VL), 16 lanes. See simd.h for the meaning of each word. */
+#if !defined(__AVX512F__) || !defined(__AVX512DQ__) || !defined(__AVX512VL__)
+#error "compile with -mavx512f -mavx512dq -mavx512bw -mavx512vl"
+#endif
+#include <immintrin.h>
+
+#define VL        16
+#define TILE_MR   12
+#define TILE_NV   2
+#define TILE_NAME 12x32
+#define ISA_NAME  avx512
+
+typedef __m512 vf;
+
+#define V_INLINE static inline __attribute__((always_inline))
+
+V_INLINE __mmask16 v_mask(int64_t n) {
+    return (__mmask16)_cvtu32_mask16(n >= VL ? 0xffffu : (1u << n) - 1u);
+}
+
+V_INLINE vf v_zero(void) {
+    return _mm512_setzero_ps();
+}
+V_INLINE vf v_set(float a) {
+    return _mm512_set1_ps(a);
+}
+V_INLINE vf v_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+V_INLINE void v_store(float *p, vf a) {
+    _mm512_storeu_ps(p, a);
+}
+V_INLINE vf v_load_part(const float *p, int64_t n) {
+    return _mm512_maskz_loadu_ps(v_mask(n), p);
+}
+V_INLINE void v_store_part(float *p, int64_t n, vf a) {
+    _mm512_mask_storeu_ps(p, v_mask(n), a);
+}
+V_INLINE void v_stream(float *p, vf a) {
+    _mm512_stream_ps(p, a);
+}
+V_INLINE void v_stream_end(void) {
+    _mm_sfence();
+}
+V_INLINE vf v_add(vf a, vf b) {
+    return _mm512_add_ps(a, b);
+}
+V_INLINE vf v_sub(vf a, vf b) {
+    return _mm512_sub_ps(a, b);
+}
+V_INLINE vf v_mul(vf a, vf b) {
+    return _mm512_mul_ps(a, b);
+}
+V_INLINE vf v_div(vf a, vf b) {
+    return _mm512_div_ps(a, b);
+}
+V_INLINE vf v_fma(vf a, vf b, vf c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+V_INLINE vf v_neg(vf a) {
+    return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f));
+}
+V_INLINE vf v_max(vf a, vf b) {
+    return _mm512_max_ps(a, b);
+}
+V_INLINE vf v_max_keep(vf a, vf limit) {
+    return _mm512_mask_mov_ps(a, _mm512_cmp_ps_mask(a, limit, _CMP_LT_OQ), limit);
+}
+V_INLINE vf v_min_keep(vf a, vf limit) {
+    return _mm512_mask_mov_ps(a, _mm512_cmp_ps_mask(a, limit, _CMP_GT_OQ), limit);
+}
+V_INLINE vf v_select_gt(vf a, vf b, vf yes, vf no) {
+    return _mm512_mask_mov_ps(no, _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), yes);
+}
+V_INLINE vf v_round(vf a) {
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+V_INLINE vf v_scale2_or_zero(vf p, vf n, vf t, vf limit) {
+    return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(t, limit, _CMP_NLT_UQ), p, n);
+}
+V_INLINE float v_sum16(const vf a[1]) {
+    __m256 h = _mm256_add_ps(_mm512_castps512_ps256(a[0]), _mm512_extractf32x8_ps(a[0], 1));
+    __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Vector vocabulary: AArch64 Advanced SIMD, 4 lanes. See simd.h for the meaning of each word. */
+#if !defined(__aarch64__) || !defined(__ARM_NEON)
+#error "compile for aarch64"
+#endif
+#include <arm_neon.h>
+
+#define VL        4
+#define TILE_MR   12
+#define TILE_NV   2
+#define TILE_NAME 12x8
+#define ISA_NAME  neon
+
+typedef float32x4_t vf;
+
+#define V_INLINE static inline __attribute__((always_inline))
+
+V_INLINE vf v_zero(void) {
+    return vdupq_n_f32(0.0f);
+}
+V_INLINE vf v_set(float a) {
+    return vdupq_n_f32(a);
+}
+V_INLINE vf v_load(const float *p) {
+    return vld1q_f32(p);
+}
+V_INLINE void v_store(float *p, vf a) {
+    vst1q_f32(p, a);
+}
+V_INLINE vf v_load_part(const float *p, int64_t n) {
+    if (n >= VL)
+        return vld1q_f32(p);
+    float lanes[VL] = {0};
+    for (int64_t i = 0; i < n; i++)
+        lanes[i] = p[i];
+    return vld1q_f32(lanes);
+}
+V_INLINE void v_store_part(float *p, int64_t n, vf a) {
+    if (n >= VL) {
+        vst1q_f32(p, a);
+        return;
+    }
+    float lanes[VL];
+    vst1q_f32(lanes, a);
+    for (int64_t i = 0; i < n; i++)
+        p[i] = lanes[i];
+}
+V_INLINE void v_stream(float *p, vf a) {
+    vst1q_f32(p, a);
+}
+V_INLINE void v_stream_end(void) {
+}
+V_INLINE vf v_add(vf a, vf b) {
+    return vaddq_f32(a, b);
+}
+V_INLINE vf v_sub(vf a, vf b) {
+    return vsubq_f32(a, b);
+}
+V_INLINE vf v_mul(vf a, vf b) {
+    return vmulq_f32(a, b);
+}
+V_INLINE vf v_div(vf a, vf b) {
+    return vdivq_f32(a, b);
+}
+V_INLINE vf v_fma(vf a, vf b, vf c) {
+    return vfmaq_f32(c, a, b);
+}
+V_INLINE vf v_neg(vf a) {
+    return vnegq_f32(a);
+}
+V_INLINE vf v_max(vf a, vf b) {
+    return vbslq_f32(vcgtq_f32(a, b), a, b);
+}
+V_INLINE vf v_max_keep(vf a, vf limit) {
+    return vbslq_f32(vcltq_f32(a, limit), limit, a);
+}
+V_INLINE vf v_min_keep(vf a, vf limit) {
+    return vbslq_f32(vcgtq_f32(a, limit), limit, a);
+}
+V_INLINE vf v_select_gt(vf a, vf b, vf yes, vf no) {
+    return vbslq_f32(vcgtq_f32(a, b), yes, no);
+}
+V_INLINE vf v_round(vf a) {
+    return vrndnq_f32(a);
+}
+/* 2^n for an integer n in [-126, 127]; anything for other n. */
+V_INLINE vf v_pow2(vf n) {
+    return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23));
+}
+V_INLINE vf v_scale2_or_zero(vf p, vf n, vf t, vf limit) {
+    return vbslq_f32(vcltq_f32(t, limit), vdupq_n_f32(0.0f), vmulq_f32(p, v_pow2(n)));
+}
+V_INLINE float v_sum16(const vf a[4]) {
+    float32x4_t q = vaddq_f32(vaddq_f32(a[0], a[2]), vaddq_f32(a[1], a[3]));
+    float32x2_t d = vadd_f32(vget_low_f32(q), vget_high_f32(q));
+    return vget_lane_f32(d, 0) + vget_lane_f32(d, 1);
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Template: the parts of a gate: fully connected layer, activations, scaling of planes. */
+#include "../simd/simd.h"
+
+/* ---- fully connected: lanes = outputs ---- */
+
+/* Sixteen outputs: blocks of K from zero and in order, added in order. */
+V_INLINE void fc_16(const float *x, int64_t k, const float *w, vf total[NV16]) {
+    int64_t k0 = 0;
+    do {
+        int64_t end = k - k0 < ATL_BLOCK ? k : k0 + ATL_BLOCK;
+        vf acc[NV16];
+        UNROLL
+        for (int v = 0; v < NV16; v++)
+            acc[v] = v_zero();
+        for (int64_t i = k0; i < end; i++) {
+            vf a = v_set(x[i]);
+            UNROLL
+            for (int v = 0; v < NV16; v++)
+                acc[v] = v_fma(v_load(w + i * ATL_SUM_LANES + v * VL), a, acc[v]);
+        }
+        UNROLL
+        for (int v = 0; v < NV16; v++)
+            total[v] = k0 ? v_add(total[v], acc[v]) : acc[v];
+        k0 = end;
+    } while (k0 < k);
+}
+
+void KERNEL(fc)(const float *x, int64_t k, const float *w, const float *bias, int64_t m, float *out) {
+    for (int64_t j = 0; j < m; j += ATL_SUM_LANES) {
+        vf total[NV16];
+        fc_16(x, k, w + j * k, total);
+        UNROLL
+        for (int v = 0; v < NV16; v++) {
+            int64_t at = j + v * VL, n = m - at;
+            if (n <= 0)
+                continue;
+            if (bias)
+                total[v] = v_add(total[v], v_load_part(bias + at, n));
+            v_store_part(out + at, n, total[v]);
+        }
+    }
+}
+
+/* ---- activations and gates ---- */
+
+V_INLINE vf unary(vf x, atl_unary f, vf alpha) {
+    switch (f) {
+    case ATL_UNARY_RELU: return v_max_keep(x, v_zero());
+    case ATL_UNARY_SILU: return v_mul(x, v_sigmoid(x));
+    case ATL_UNARY_SIGMOID: return v_sigmoid(x);
+    case ATL_UNARY_HARD_SIGMOID:
+        return v_min_keep(v_max_keep(v_fma(alpha, x, v_set(0.5f)), v_zero()), v_set(1.0f));
+    default: return v_exp(x);
+    }
+}
+
+V_INLINE void unary_loop(const float *x, float *y, int64_t n, atl_unary f, float alpha) {
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL)
+        v_store(y + i, unary(v_load(x + i), f, v_set(alpha)));
+    if (i < n)
+        v_store_part(y + i, n - i, unary(v_load_part(x + i, n - i), f, v_set(alpha)));
+}
+
+void KERNEL(unary)(const float *x, float *y, int64_t n, atl_unary f, float alpha) {
+    switch (f) {
+    case ATL_UNARY_RELU: unary_loop(x, y, n, ATL_UNARY_RELU, alpha); break;
+    case ATL_UNARY_SILU: unary_loop(x, y, n, ATL_UNARY_SILU, alpha); break;
+    case ATL_UNARY_SIGMOID: unary_loop(x, y, n, ATL_UNARY_SIGMOID, alpha); break;
+    case ATL_UNARY_HARD_SIGMOID: unary_loop(x, y, n, ATL_UNARY_HARD_SIGMOID, alpha); break;
+    default: unary_loop(x, y, n, ATL_UNARY_EXP, alpha); break;
+    }
+}
+
+/* ---- scaling of planes ---- */
+
+V_INLINE void scale_row(const float *x, float *y, int64_t n, float scale) {
+    vf s = v_set(scale);
+    int64_t i = 0;
+    for (; i + 4 * VL <= n; i += 4 * VL) {
+        UNROLL
+        for (int v = 0; v < 4; v++)
+            v_store(y + i + v * VL, v_mul(v_load(x + i + v * VL), s));
+    }
+    for (; i < n; i += VL)
+        v_store_part(y + i, n - i, v_mul(v_load_part(x + i, n - i), s));
+}
+
+/* Whole cache lines past the caches, the ragged ends through them. */
+V_INLINE void stream_row(const float *x, float *y, int64_t n, float scale) {
+    enum { LINE = 64 / (int)sizeof(float) };
+    int64_t head = (int64_t)(-((uintptr_t)y / sizeof(float)) % LINE);
+    if (head > n)
+        head = n;
+    scale_row(x, y, head, scale);
+    vf s = v_set(scale);
+    int64_t i = head;
+    for (; i + LINE <= n; i += LINE) {
+        UNROLL
+        for (int v = 0; v < LINE / VL; v++)
+            v_stream(y + i + v * VL, v_mul(v_load(x + i + v * VL), s));
+    }
+    scale_row(x + i, y + i, n - i, scale);
+}
+
+void KERNEL(scale)(const float *x, float *y, int64_t n, int64_t rows, int64_t x_stride, int64_t y_stride,
+                   const float *scale, int stream) {
+    for (int64_t r = 0; r < rows; r++) {
+        const float *from = x + r * x_stride;
+        float *to = y + r * y_stride;
+        if (stream)
+            stream_row(from, to, n, scale[r]);
+        else
+            scale_row(from, to, n, scale[r]);
+    }
+    if (stream)
+        v_stream_end();
+}

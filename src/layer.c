@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "layer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "error.h"
+#include "memory.h"
+#include "options.h"
+#include "pool.h"
+
+#define ATL_LAYER(kind) extern const atl_kind kind;
+#include "layers/layers.def"
+#undef ATL_LAYER
+
+const atl_kind *const atl_kinds[] = {
+#define ATL_LAYER(kind) &kind,
+#include "layers/layers.def"
+#undef ATL_LAYER
+    NULL,
+};
+
+void atl_layer_desc_init(atl_layer_desc *desc) {
+    if (desc)
+        *desc = (atl_layer_desc){.size = sizeof *desc};
+}
+
+const char *atl_kind_name(int index) {
+    for (int i = 0; atl_kinds[i]; i++)
+        if (i == index)
+            return atl_kinds[i]->name;
+    return NULL;
+}
+
+/* Levenshtein's distance between words of at most 63 letters. */
+static size_t edit_distance(const char *a, const char *b) {
+    size_t row[64], n = strlen(b);
+    if (n >= 64)
+        return 64;
+    for (size_t j = 0; j <= n; j++)
+        row[j] = j;
+    for (size_t i = 0; a[i]; i++) {
+        size_t diagonal = row[0];
+        row[0] = i + 1;
+        for (size_t j = 1; j <= n; j++) {
+            size_t replace = diagonal + (a[i] != b[j - 1]);
+            diagonal = row[j];
+            size_t best = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
+            row[j] = replace < best ? replace : best;
+        }
+    }
+    return row[n];
+}
+
+const atl_kind *atl_find_kind(const char *name, atl_error *error) {
+    const char *nearest = atl_kinds[0]->name;
+    for (int i = 0; atl_kinds[i]; i++) {
+        if (strcmp(name, atl_kinds[i]->name) == 0)
+            return atl_kinds[i];
+        if (edit_distance(name, atl_kinds[i]->name) < edit_distance(name, nearest))
+            nearest = atl_kinds[i]->name;
+    }
+    atl_fail(error, ATL_INVALID_ARGUMENT, "layer '%s': no such kind (did you mean '%s'?)", name, nearest);
+    return NULL;
+}
+
+atl_status atl_layer_linears(atl_layer *layer, int count, atl_error *error) {
+    layer->linears = calloc((size_t)count, sizeof *layer->linears);
+    if (!layer->linears)
+        return atl_fail(error, ATL_OUT_OF_MEMORY, "layer: out of memory");
+    layer->linear_count = count;
+    return ATL_OK;
+}
+
+static atl_pack *make_pack(const atl_linear *linear, int mr) {
+    int64_t floats, bytes;
+    if (!atl_mul(atl_round_up(linear->m, mr), linear->k, &floats) || !atl_mul(floats, sizeof(float), &bytes))
+        return NULL;
+    atl_pack *pack = calloc(1, sizeof *pack + (size_t)bytes);
+    if (!pack)
+        return NULL;
+    pack->mr = mr;
+    for (int64_t i = 0; i < linear->m; i++)
+        for (int64_t l = 0; l < linear->k; l++)
+            pack->data[(i / mr * linear->k + l) * mr + i % mr] = linear->weight[i * linear->k + l];
+    return pack;
+}
+
+static atl_pack *find_pack(atl_linear *linear, int mr) {
+    atl_pack *pack = linear->packs;
+    while (pack && pack->mr != mr)
+        pack = pack->next;
+    return pack;
+}
+
+const float *atl_linear_pack(atl_linear *linear, int mr) {
+    atl_fork_lock();
+    atl_pack *pack = find_pack(linear, mr);
+    atl_fork_unlock();
+    if (pack)
+        return pack->data;
+    atl_pack *made = make_pack(linear, mr);
+    if (!made)
+        return NULL;
+    atl_fork_lock();
+    pack = find_pack(linear, mr); /* another thread may have been first */
+    if (!pack) {
+        made->next = linear->packs;
+        linear->packs = pack = made;
+        made = NULL;
+    }
+    atl_fork_unlock();
+    free(made);
+    return pack->data;
+}
+
+static void free_layer(atl_layer *layer) {
+    for (int i = 0; i < layer->linear_count; i++) {
+        atl_linear *linear = &layer->linears[i];
+        free(linear->weight);
+        free(linear->bias);
+        for (atl_pack *pack = linear->packs, *next; pack; pack = next) {
+            next = pack->next;
+            free(pack);
+        }
+    }
+    free(layer->linears);
+    free(layer);
+}
+
+static int weight_count(const atl_kind *kind) {
+    int count = 0;
+    while (kind->weights[count].name)
+        count++;
+    return count;
+}
+
+static atl_status fill_layer(atl_layer *layer, const atl_layer_desc *desc, atl_error *error) {
+    atl_status status = atl_layer_params(layer, desc, error);
+    if (status != ATL_OK)
+        return status;
+    int count = weight_count(layer->kind);
+    float **weights = calloc((size_t)count, sizeof *weights);
+    if (!weights)
+        return atl_fail(error, ATL_OUT_OF_MEMORY, "layer: out of memory");
+    status = atl_layer_bind(layer, desc, weights, error);
+    if (status == ATL_OK)
+        status = layer->kind->build(layer, weights, error);
+    for (int i = 0; i < count; i++)
+        free(weights[i]);
+    free(weights);
+    return status;
+}
+
+/* The kind that a description names or, with "auto", fits. */
+static atl_status resolve_kind(const atl_layer_desc *desc, const atl_kind **kind, atl_error *error) {
+    const char *name = desc->kind;
+    if (!name)
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "kind: expected the name of a layer or \"auto\", got NULL");
+    if (strcmp(name, "auto") == 0) {
+        atl_status status = atl_recognize(desc, &name, error);
+        if (status != ATL_OK)
+            return status;
+    }
+    *kind = atl_find_kind(name, error);
+    return *kind ? ATL_OK : ATL_INVALID_ARGUMENT;
+}
+
+atl_status atl_layer_create(const atl_layer_desc *desc, atl_layer **layer, atl_error *error) {
+    if (!desc || !layer)
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: expected a pointer, got NULL", desc ? "layer" : "desc");
+    atl_layer_desc d;
+    atl_layer_desc_init(&d);
+    atl_status status = ATL_READ_OPTIONS(d, desc, "atl_layer_desc", error);
+    const atl_kind *kind = NULL;
+    if (status == ATL_OK)
+        status = resolve_kind(&d, &kind, error);
+    if (status != ATL_OK)
+        return status;
+    atl_layer *made = calloc(1, sizeof *made);
+    if (!made)
+        return atl_fail(error, ATL_OUT_OF_MEMORY, "layer: out of memory");
+    made->references = 1;
+    made->kind = kind;
+    status = fill_layer(made, &d, error);
+    if (status != ATL_OK) {
+        free_layer(made);
+        return status;
+    }
+    *layer = made;
+    return ATL_OK;
+}
+
+atl_layer *atl_layer_retain(atl_layer *layer) {
+    if (layer)
+        layer->references++;
+    return layer;
+}
+
+void atl_layer_release(atl_layer *layer) {
+    if (layer && --layer->references == 0)
+        free_layer(layer);
+}
+
+const char *atl_layer_kind(const atl_layer *layer) {
+    return layer ? layer->kind->name : "";
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Layers: a kind says in tables which weights and parameters it has; binding, width inference, checks and recognition
+ * are the same for all of them.
+ */
+#ifndef ATL_SRC_LAYER_H
+#define ATL_SRC_LAYER_H
+
+#include "attentile/attentile.h"
+
+struct atl_run_state;
+struct atl_text;
+
+/*
+ * A weight by its state_dict name. `shape` names its axes by letters: the same letter is the same width everywhere in the
+ * layer, as in {"fc.0.weight", "hC"}, {"fc.2.weight", "Ch"}. Further axes of size 1 are accepted (1x1 convolutions). ""
+ * is a scalar, [] or [1].
+ */
+typedef struct atl_weight_spec {
+    const char *name;
+    const char *shape;
+    int optional;
+} atl_weight_spec;
+
+typedef enum atl_param_type { ATL_PARAM_BOOL, ATL_PARAM_NUMBER, ATL_PARAM_CHOICE } atl_param_type;
+
+typedef struct atl_param_spec {
+    const char *name;
+    atl_param_type type;
+    double value;               /* by default; of a choice, its index */
+    const char *const *choices; /* ends with NULL */
+} atl_param_spec;
+
+/* A matrix product of the layer, with its weights packed per kernel format. */
+typedef struct atl_pack {
+    struct atl_pack *next;
+    int mr;
+    float data[];
+} atl_pack;
+
+typedef struct atl_linear {
+    int64_t m, k;
+    float *weight;    /* [m][k] */
+    float *bias;      /* [m], or NULL */
+    atl_pack *packs;  /* guarded by the fork lock */
+} atl_linear;
+
+enum { ATL_MAX_PARAMS = 8 };
+
+typedef struct atl_kind {
+    const char *name;
+    const atl_weight_spec *weights; /* ends with a NULL name */
+    const atl_param_spec *params;   /* ends with a NULL name */
+    /* Turns the bound weights into what runs need (layer->linears). They may be taken: set to NULL. */
+    atl_status (*build)(atl_layer *layer, float **weights, atl_error *error);
+    /* Checks plan->shape against the layer and decides everything: plan->op and the bound in plan->info. */
+    atl_status (*plan)(atl_plan *plan, atl_error *error);
+    void (*run)(const struct atl_run_state *run);
+    /* Adds a line per stage. */
+    void (*describe)(const atl_plan *plan, struct atl_text *text);
+} atl_kind;
+
+struct atl_layer {
+    _Atomic int references;
+    const atl_kind *kind;
+    int64_t widths[128];           /* by letter, 0 = not bound */
+    double params[ATL_MAX_PARAMS]; /* in the order of kind->params */
+    atl_linear *linears;
+    int linear_count;
+};
+
+/* Every kind of this build, from layers.def; ends with NULL. */
+extern const atl_kind *const atl_kinds[];
+
+/* The linear's weights as [ceil(m/mr)][k][mr], zero filled. Made once per mr and kept. NULL when memory runs out. */
+const float *atl_linear_pack(atl_linear *linear, int mr);
+
+/* Makes room for `count` linears, all zero. */
+atl_status atl_layer_linears(atl_layer *layer, int count, atl_error *error);
+
+/* The kind of that name, or NULL and an error that suggests the nearest one. */
+const atl_kind *atl_find_kind(const char *name, atl_error *error);
+
+/* Reads the parameters of a layer. */
+atl_status atl_layer_params(atl_layer *layer, const atl_layer_desc *desc, atl_error *error);
+
+/* Finds, checks and converts the weights: weights[i] belongs to kind->weights[i], NULL where an optional one is absent.
+ * The caller frees them. */
+atl_status atl_layer_bind(atl_layer *layer, const atl_layer_desc *desc, float **weights, atl_error *error);
+
+/* The tensor that a layer's own name stands for, after prefix and renames; NULL when there is none. */
+const atl_tensor *atl_find_tensor(const atl_layer_desc *desc, const char *name);
+
+#endif

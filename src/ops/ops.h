@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Ops: what layers are made of. They split work into tiles over the pool and are the only callers of kernels. An op is
+ * prepared once (tiles, packed weights, workspace) and run any number of times.
+ */
+#ifndef ATL_SRC_OPS_H
+#define ATL_SRC_OPS_H
+
+#include <stdint.h>
+
+#include "attentile/attentile.h"
+#include "kernels.h"
+#include "text.h"
+
+struct atl_run_state;
+struct atl_plan;
+struct atl_linear;
+
+/* Arrays inside a sample's workspace or a slot's scratch: offsets in floats, aligned to cache lines. */
+typedef int64_t atl_offset;
+
+/* ---- excite: y = x * gate(fc2(act(fc1(mean x)))) ---- */
+
+typedef struct atl_excite_op {
+    const float *w1, *w2; /* packed for the fc kernel */
+    const float *b1, *b2; /* or NULL */
+    int64_t hidden;
+    atl_unary activation, gate;
+    float alpha;
+    int64_t channel_group; /* channels of a task when a sample is split */
+    atl_offset mean, inner, factor;
+} atl_excite_op;
+
+atl_status atl_excite_plan(struct atl_plan *plan, struct atl_linear *fc1, struct atl_linear *fc2, atl_excite_op *op,
+                           atl_error *error);
+void atl_excite_run(const struct atl_run_state *run, const atl_excite_op *op);
+void atl_excite_describe(const struct atl_plan *plan, const atl_excite_op *op, atl_text *text);
+
+/* ---- project: a linear layer over positions, its rows left as panels in the workspace ---- */
+
+typedef struct atl_project_op {
+    const float *weight, *bias; /* packed for the gemm kernel; bias or NULL */
+    int64_t m, k;
+    atl_offset panels; /* in the sample's workspace: [ceil(N/ATL_BLOCK)][m][ATL_BLOCK] */
+    atl_offset lanes;  /* in the slot's scratch: x as lane panels [ATL_BLOCK/nr][k][nr] */
+} atl_project_op;
+
+atl_status atl_project_plan(struct atl_plan *plan, struct atl_linear *linear, atl_project_op *op, atl_error *error);
+void atl_project_run(const struct atl_run_state *run, const atl_project_op *op);
+void atl_project_describe(const struct atl_plan *plan, const atl_project_op *op, atl_text *text);
+
+/* ---- attend: softmax(scale q k) v over panels, y = gamma * result + x, and the map ---- */
+
+typedef struct atl_attend_op {
+    int64_t d, c, queries, keys;
+    float scale; /* >= 0 */
+    int negate;  /* queries change sign: a negative scale */
+    float gamma;
+    float floor; /* the maximum that every query starts from */
+    /* where in the sample's workspace: panels of `rows` rows, and the first row of each part */
+    atl_offset panels;
+    int64_t rows, q_row, k_row, v_row;
+    int64_t tile;        /* queries of a task, a multiple of nr */
+    int64_t chunks;      /* runs of keys whose states are merged in order: a function of queries and keys alone */
+    int64_t chunk_blocks;
+    atl_offset partial;  /* chunk states, when there are several */
+    atl_offset statistics; /* max and sum per query, for the map */
+    atl_offset q_lanes, scores, state, other_state, map_q, map_statistics; /* in the slot's scratch */
+} atl_attend_op;
+
+/* d, c, queries, keys, scale, gamma and the panels' place are set by the layer. */
+atl_status atl_attend_plan(struct atl_plan *plan, atl_attend_op *op, atl_error *error);
+void atl_attend_run(const struct atl_run_state *run, const atl_attend_op *op);
+void atl_attend_describe(const struct atl_plan *plan, const atl_attend_op *op, atl_text *text);
+
+#endif

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A plan: a layer, a per-sample shape, an engine, and everything that was decided once. */
+#ifndef ATL_SRC_PLAN_H
+#define ATL_SRC_PLAN_H
+
+#include "attentile/attentile.h"
+#include "engine.h"
+#include "layer.h"
+#include "ops/ops.h"
+#include "text.h"
+
+struct atl_plan {
+    _Atomic int references;
+    atl_layer *layer;
+    atl_engine *engine;
+    int rank;
+    int64_t shape[ATL_MAX_RANK];
+    int64_t channels, positions; /* shape[0], and the product of the rest */
+    int batch_inside;            /* batch_first=false: activations are [C, B, positions] */
+    atl_plan_info info;          /* shapes, bound, workspace */
+    int small;                   /* a sample is too little work to share */
+    union {
+        atl_excite_op excite;
+        struct {
+            atl_project_op project;
+            atl_attend_op attend;
+        } spatial;
+    } op;
+};
+
+/* Rows of the map that one sample of a run gets, and which. */
+typedef struct atl_map_rows {
+    const int64_t *rows; /* NULL = all of [0, count) */
+    int64_t count;
+} atl_map_rows;
+
+/* A run under way. */
+typedef struct atl_run_state {
+    const atl_plan *plan;
+    int64_t batch;
+    const char *samples; /* of sample_size bytes each; NULL = dense from `first` on */
+    size_t sample_size;
+    atl_sample first;
+    int64_t x_stride, y_stride, map_stride; /* between dense samples */
+    int64_t x_row, y_row;                   /* from a channel to the next */
+    atl_map_rows map_rows;
+    char *workspace;
+} atl_run_state;
+
+/* The pointers of sample b. */
+atl_sample atl_run_sample(const atl_run_state *run, int64_t b);
+/* Workspace of sample b, and of a slot of the team. */
+float *atl_run_workspace(const atl_run_state *run, int64_t b);
+float *atl_run_scratch(const atl_run_state *run, int slot);
+
+/* Runs tasks over the pool, or on the caller alone when the whole run is small. */
+void atl_run_tasks(const atl_run_state *run, atl_task_fn *function, void *context, int64_t count);
+
+/* Checks that x is [channels, ...] of rank 2 to 4, fills channels and positions. */
+atl_status atl_plan_positions(atl_plan *plan, int64_t channels, atl_error *error);
+
+/* Names the attention map's shape. */
+void atl_plan_map(atl_plan *plan, int64_t queries, int64_t keys);
+
+/* Overlap and range checks of a run: outputs against inputs and one another. */
+atl_status atl_check_run(const atl_run_state *run, atl_error *error);
+
+#endif
