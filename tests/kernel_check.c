@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernel_check.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fill.h"
+#include "kernel_arrays.h"
+
+float *array(const check *c, int room, int64_t count) {
+    return guard_place(&c->rooms[room], c->side, count);
+}
+
+int64_t pick(check *c, int64_t low, int64_t high) {
+    return low + (int64_t)(fill_bits(&c->seed) % (uint64_t)(high - low + 1));
+}
+
+void fill_plain(check *c, float *x, int64_t count, float magnitude) {
+    fill(x, count, FILL_RANDOM, magnitude, fill_bits(&c->seed));
+}
+
+void fill_special(check *c, float *x, int64_t count) {
+    static const float specials[] = {0.0f, -0.0f, 0x1p-149f, -0x1p-130f, 0x1p-126f, 3e38f, -3e38f, 1.0f, 88.7f, -87.3f};
+    fill_plain(c, x, count, 4.0f);
+    for (int64_t i = 0; i < count; i++) {
+        uint64_t r = fill_bits(&c->seed) % 64;
+        if (r < sizeof specials / sizeof *specials)
+            x[i] = specials[r];
+        else if (r == 61)
+            x[i] = NAN;
+        else if (r == 62)
+            x[i] = INFINITY;
+        else if (r == 63)
+            x[i] = -INFINITY;
+    }
+}
+
+int same_bits(const float *a, const float *b, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        if (memcmp(a + i, b + i, sizeof *a) != 0 && !(isnan(a[i]) && isnan(b[i])))
+            return 0;
+    return 1;
+}
+
+void verdict(check *c, int ok, const char *format, ...) {
+    c->report->cases++;
+    if (ok || c->report->failures++ > 0)
+        return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(c->report->first, sizeof c->report->first, format, args);
+    va_end(args);
+}
+
+static const atl_kernel_entry *scalar_of(atl_slot slot) {
+    for (int i = 0; i < atl_kernel_entry_count; i++)
+        if (atl_kernel_entries[i].slot == slot && atl_kernel_entries[i].isa == ATL_ISA_SCALAR)
+            return &atl_kernel_entries[i];
+    return NULL;
+}
+
+static void dispatch(check *c) {
+    switch (c->entry->slot) {
+#define ATL_SLOT(name)                                                                                                 \
+    case ATL_SLOT_##name:                                                                                              \
+        check_##name(c, (atl_##name##_fn *)c->entry->fn, (atl_##name##_fn *)c->scalar->fn);                            \
+        break;
+#include "kernels.def"
+#undef ATL_SLOT
+    default: verdict(c, 0, "a slot without a checker");
+    }
+}
+
+void kernel_check(const atl_kernel_entry *entry, uint64_t seed, int thorough, kernel_report *report) {
+    *report = (kernel_report){0};
+    check c = {.entry = entry, .scalar = scalar_of(entry->slot), .report = report, .seed = seed, .thorough = thorough};
+    if (!c.scalar) {
+        verdict(&c, 0, "slot %s has no scalar variant", atl_slot_name(entry->slot));
+        return;
+    }
+    int open = 0;
+    while (open < ARRAYS && guard_open(&c.rooms[open], ARRAY_FLOATS) == 0)
+        open++;
+    if (open < ARRAYS)
+        verdict(&c, 0, "no memory for guarded arrays");
+    for (int side = GUARD_BEFORE; open == ARRAYS && side <= GUARD_AFTER; side++) {
+        c.side = (guard_side)side;
+        dispatch(&c);
+    }
+    while (open > 0)
+        guard_close(&c.rooms[--open]);
+}

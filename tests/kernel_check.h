@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kernel checker: every line of kernels.def against the scalar variant of its slot, bit by bit, between guard pages.
+ * Plain C without fork or exec, so that it also runs under user-mode emulation. New lines of kernels.def need no change
+ * here; a new slot needs a checker of its own (the build says so).
+ */
+#ifndef ATL_TESTS_KERNEL_CHECK_H
+#define ATL_TESTS_KERNEL_CHECK_H
+
+#include "kernels.h"
+
+typedef struct kernel_report {
+    long cases, failures;
+    char first[256]; /* the first failure, with the sizes that give it */
+} kernel_report;
+
+/* Checks one variant against the scalar one. `thorough` 0 skips most sizes (for emulation). */
+void kernel_check(const atl_kernel_entry *entry, uint64_t seed, int thorough, kernel_report *report);
+
+#endif

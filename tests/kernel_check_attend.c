@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Checkers of the slots with register tiles. Variants differ in tile shape: both work on the same dense matrices, each packed
+ * its own way, and results are compared element by element. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel_arrays.h"
+
+enum { MAX_LANES = 192 }; /* more than twice the widest tile */
+
+static int64_t ceil_to(int64_t n, int64_t multiple) {
+    return (n + multiple - 1) / multiple * multiple;
+}
+
+/* [m][k] to [ceil(m/mr)][k][mr]. */
+static void pack_rows(const float *dense, int64_t m, int64_t k, int64_t mr, float *packed) {
+    memset(packed, 0, (size_t)(ceil_to(m, mr) * k) * sizeof *packed);
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t l = 0; l < k; l++)
+            packed[(i / mr * k + l) * mr + i % mr] = dense[i * k + l];
+}
+
+/* Lanes [from, from + nr) of [k][lanes] to [k][nr]. */
+static void pack_lanes(const float *dense, int64_t lanes, int64_t from, int64_t k, int64_t nr, float *packed) {
+    for (int64_t l = 0; l < k; l++)
+        memcpy(packed + l * nr, dense + l * lanes + from, (size_t)nr * sizeof *packed);
+}
+
+/* Every size, or a handful of them. */
+static int64_t next_size(const check *c, int64_t n) {
+    return c->thorough ? n + 1 : n + 1 + n;
+}
+
+/* ---- gemm ---- */
+
+typedef struct gemm_case {
+    int64_t m, k, lanes;
+    const float *a, *b, *bias;
+} gemm_case;
+
+/* The whole product [m][lanes] by one variant; the tile's own matrices lie in rooms 2 to 4. */
+static void gemm_with(check *c, const atl_kernel_entry *entry, atl_gemm_fn *fn, const gemm_case *g, float *out) {
+    float *a = array(c, 2, ceil_to(g->m, entry->mr) * g->k), *b = array(c, 3, g->k * entry->nr);
+    pack_rows(g->a, g->m, g->k, entry->mr, a);
+    for (int64_t p = 0; p < g->lanes; p += entry->nr) {
+        int64_t ldc = entry->nr + 3;
+        float *tile = array(c, 4, (g->m - 1) * ldc + entry->nr);
+        pack_lanes(g->b, g->lanes, p, g->k, entry->nr, b);
+        fn(g->m, g->k, a, b, g->bias, tile, ldc);
+        for (int64_t i = 0; i < g->m; i++)
+            memcpy(out + i * g->lanes + p, tile + i * ldc, (size_t)entry->nr * sizeof *out);
+    }
+}
+
+void check_gemm(check *c, atl_gemm_fn *kernel, atl_gemm_fn *reference) {
+    for (int64_t size = 1; size <= 257; size = next_size(c, size)) {
+        gemm_case g = {.m = pick(c, 1, 40), .k = size, .lanes = c->entry->nr};
+        if (size % 3 == 0)
+            g = (gemm_case){.m = size, .k = pick(c, 1, 40), .lanes = c->entry->nr};
+        float *a = array(c, 0, g.m * g.k), *b = array(c, 1, g.k * g.lanes), *bias = array(c, 5, g.m);
+        float *out = array(c, 6, g.m * g.lanes), *want = array(c, 7, g.m * g.lanes);
+        fill_plain(c, a, g.m * g.k, 1.0f);
+        size % 5 ? fill_plain(c, b, g.k * g.lanes, 1.0f) : fill_special(c, b, g.k * g.lanes);
+        fill_plain(c, bias, g.m, 1.0f);
+        g.a = a, g.b = b, g.bias = size % 2 ? bias : NULL;
+        gemm_with(c, c->entry, kernel, &g, out);
+        gemm_with(c, c->scalar, reference, &g, want);
+        verdict(c, same_bits(out, want, g.m * g.lanes), "m %lld k %lld", (long long)g.m, (long long)g.k);
+    }
+}
+
+/* ---- attend ---- */
+
+enum { BLOCKS = 3 };
+
+typedef struct attend_case {
+    int64_t d, c, lanes, keys[BLOCKS];
+    float slope;
+    float *q, *k, *v; /* [d][lanes], [BLOCKS][d][ATL_BLOCK], [BLOCKS][c][ATL_BLOCK] */
+} attend_case;
+
+/* All blocks by one variant; out is [c + 2][lanes]: outputs, max, sum. */
+static void attend_with(check *c, const atl_kernel_entry *entry, atl_attend_fn *fn, const attend_case *t, float *out) {
+    int64_t nr = entry->nr;
+    float *q = array(c, 3, t->d * nr), *scores = array(c, 4, ATL_BLOCK * nr), *o = array(c, 5, t->c * nr);
+    float max[MAX_LANES], sum[MAX_LANES];
+    for (int64_t p = 0; p < t->lanes; p += nr) {
+        pack_lanes(t->q, t->lanes, p, t->d, nr, q);
+        memset(o, 0, (size_t)(t->c * nr) * sizeof *o);
+        for (int64_t i = 0; i < nr; i++)
+            max[i] = -1e30f, sum[i] = 0.0f;
+        for (int64_t block = 0; block < BLOCKS; block++)
+            fn(q, t->k + block * t->d * ATL_BLOCK, t->v + block * t->c * ATL_BLOCK, t->d, t->c, t->keys[block], t->slope,
+               (atl_attend_state){max, sum, o}, scores);
+        for (int64_t r = 0; r < t->c; r++)
+            memcpy(out + r * t->lanes + p, o + r * nr, (size_t)nr * sizeof *out);
+        memcpy(out + t->c * t->lanes + p, max, (size_t)nr * sizeof *out);
+        memcpy(out + (t->c + 1) * t->lanes + p, sum, (size_t)nr * sizeof *out);
+    }
+}
+
+static void attend_case_run(check *c, atl_attend_fn *kernel, atl_attend_fn *reference, int64_t d, int64_t channels,
+                            int64_t keys, int special) {
+    attend_case t = {.d = d, .c = channels, .lanes = c->entry->nr, .keys = {keys, pick(c, 1, ATL_BLOCK), 1}};
+    if (d * channels > 2000) /* keep emulated fma affordable */
+        t.keys[1] = 3;
+    int64_t floats = (channels + 2) * t.lanes;
+    t.q = array(c, 0, d * t.lanes);
+    t.k = array(c, 1, BLOCKS * d * ATL_BLOCK);
+    t.v = array(c, 2, BLOCKS * channels * ATL_BLOCK);
+    float *out = array(c, 6, floats), *want = array(c, 7, floats);
+    t.slope = special ? 1.0f : (float)pick(c, 0, 40) / 8.0f;
+    fill_plain(c, t.q, d * t.lanes, 3.0f);
+    fill_plain(c, t.k, BLOCKS * d * ATL_BLOCK, 3.0f);
+    special ? fill_special(c, t.v, BLOCKS * channels * ATL_BLOCK) : fill_plain(c, t.v, BLOCKS * channels * ATL_BLOCK, 1.0f);
+    if (special)
+        fill_special(c, t.q, d * t.lanes);
+    attend_with(c, c->entry, kernel, &t, out);
+    attend_with(c, c->scalar, reference, &t, want);
+    /* where the weights are NaN the maximum is unspecified: compare it only in clean lanes */
+    for (int64_t i = 0; i < t.lanes; i++)
+        if (want[(channels + 1) * t.lanes + i] != want[(channels + 1) * t.lanes + i])
+            out[channels * t.lanes + i] = want[channels * t.lanes + i];
+    verdict(c, same_bits(out, want, floats), "d %lld c %lld keys %lld special %d slope %g", (long long)d, (long long)channels,
+            (long long)keys, special, (double)t.slope);
+}
+
+void check_attend(check *c, atl_attend_fn *kernel, atl_attend_fn *reference) {
+    for (int64_t keys = 1; keys <= ATL_BLOCK; keys = next_size(c, keys))
+        attend_case_run(c, kernel, reference, pick(c, 1, 9), pick(c, 1, 20), keys, keys % 2 == 0);
+    for (int64_t d = 1; d <= 160; d = next_size(c, d))
+        attend_case_run(c, kernel, reference, d, pick(c, 1, 5), pick(c, 1, 30), 0);
+    for (int64_t channels = 1; channels <= 160; channels = next_size(c, channels))
+        attend_case_run(c, kernel, reference, pick(c, 1, 5), channels, pick(c, 1, 30), 0);
+}
+
+/* ---- merge ---- */
+
+static void random_state(check *c, float *state, int64_t nr, int64_t channels) {
+    fill_plain(c, state, (channels + 2) * nr, 5.0f);
+    for (int64_t i = 0; i < nr; i++) {
+        float *max = state + channels * nr + i, *sum = state + (channels + 1) * nr + i;
+        *sum = *sum < 0 ? -*sum : *sum;
+        if (pick(c, 0, 7) == 0) { /* a chunk that saw nothing above the floor */
+            *max = -1e30f;
+            *sum = 0.0f;
+        }
+    }
+}
+
+static atl_attend_state state_of(float *state, int64_t nr, int64_t channels) {
+    return (atl_attend_state){state + channels * nr, state + (channels + 1) * nr, state};
+}
+
+void check_merge(check *c, atl_merge_fn *kernel, atl_merge_fn *reference) {
+    for (int64_t channels = 1; channels <= 257; channels = next_size(c, channels)) {
+        int64_t nr = 32 * pick(c, 1, 3), floats = (channels + 2) * nr; /* a multiple of every variant's lanes */
+        float slope = (float)pick(c, 0, 20) / 8.0f;
+        float *into = array(c, 0, floats), *from = array(c, 1, floats), *want = array(c, 2, floats);
+        random_state(c, into, nr, channels);
+        random_state(c, from, nr, channels);
+        memcpy(want, into, (size_t)floats * sizeof *want);
+        kernel(nr, channels, slope, state_of(into, nr, channels), state_of(from, nr, channels));
+        reference(nr, channels, slope, state_of(want, nr, channels), state_of(from, nr, channels));
+        verdict(c, same_bits(into, want, floats), "c %lld nr %lld slope %g", (long long)channels, (long long)nr,
+                (double)slope);
+    }
+}
+
+/* ---- finish ---- */
+
+void check_finish(check *c, atl_finish_fn *kernel, atl_finish_fn *reference) {
+    for (int64_t channels = 1; channels <= 257; channels = next_size(c, channels)) {
+        int64_t nr = 32, n = pick(c, 1, nr), stride = n + pick(c, 0, 5), floats = (channels - 1) * stride + n;
+        float *state = array(c, 0, (channels + 2) * nr), *x = array(c, 1, floats), *y = array(c, 2, floats);
+        float *want = array(c, 3, floats);
+        random_state(c, state, nr, channels);
+        fill_special(c, x, floats);
+        memset(y, 0, (size_t)floats * sizeof *y);
+        memset(want, 0, (size_t)floats * sizeof *y);
+        kernel(nr, channels, n, 0.7f, state_of(state, nr, channels), x, stride, y, stride);
+        reference(nr, channels, n, 0.7f, state_of(state, nr, channels), x, stride, want, stride);
+        verdict(c, same_bits(y, want, floats), "c %lld n %lld", (long long)channels, (long long)n);
+        kernel(nr, channels, n, 0.7f, state_of(state, nr, channels), x, stride, x, stride);
+        for (int64_t r = 0; r < channels; r++)
+            verdict(c, same_bits(x + r * stride, want + r * stride, n), "c %lld n %lld in place", (long long)channels,
+                    (long long)n);
+    }
+}
+
+/* ---- map ---- */
+
+static void map_with(check *c, const atl_kernel_entry *entry, atl_map_fn *fn, const float *dense, int64_t d, int64_t rows,
+                     int64_t keys, const float *k, const float *statistics, float *map, int64_t stride) {
+    float *q = array(c, 2, ceil_to(rows, entry->mr) * d);
+    pack_rows(dense, rows, d, entry->mr, q);
+    fn(q, k, d, rows, keys, 0.6f, statistics, statistics + rows, map, stride);
+}
+
+void check_map(check *c, atl_map_fn *kernel, atl_map_fn *reference) {
+    for (int64_t keys = 1; keys <= ATL_BLOCK; keys = next_size(c, keys)) {
+        int64_t d = keys % 8 ? pick(c, 1, 12) : pick(c, 100, 200), rows = pick(c, 1, 30), stride = keys + pick(c, 0, 3);
+        int64_t floats = (rows - 1) * stride + keys;
+        float *dense = array(c, 0, rows * d), *k = array(c, 1, d * ATL_BLOCK), *statistics = array(c, 3, 2 * rows);
+        float *map = array(c, 4, floats), *want = array(c, 5, floats);
+        fill_plain(c, dense, rows * d, 2.0f);
+        keys % 3 ? fill_plain(c, k, d * ATL_BLOCK, 2.0f) : fill_special(c, k, d * ATL_BLOCK);
+        for (int64_t r = 0; r < rows; r++) {
+            statistics[r] = (float)pick(c, 0, 60);
+            statistics[rows + r] = (float)pick(c, 1, 60);
+        }
+        memset(map, 0, (size_t)floats * sizeof *map);
+        memset(want, 0, (size_t)floats * sizeof *map);
+        map_with(c, c->entry, kernel, dense, d, rows, keys, k, statistics, map, stride);
+        map_with(c, c->scalar, reference, dense, d, rows, keys, k, statistics, want, stride);
+        verdict(c, same_bits(map, want, floats), "d %lld rows %lld keys %lld", (long long)d, (long long)rows,
+                (long long)keys);
+    }
+}

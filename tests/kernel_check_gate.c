@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Checkers of the slots that sum, gate and scale. */
+#include <string.h>
+
+#include "kernel_arrays.h"
+
+/* Every size, or a handful of them. */
+static int64_t next_size(const check *c, int64_t n) {
+    return c->thorough ? n + 1 : n + 1 + n / 2;
+}
+
+void check_sum(check *c, atl_sum_fn *kernel, atl_sum_fn *reference) {
+    static const int64_t large[] = {1023, 1024, 1025, 2048, 3136};
+    for (int64_t at = 1; at < 257 + 5; at = at < 257 && next_size(c, at) < 257 ? next_size(c, at) : at + 1) {
+        int64_t n = at <= 257 ? at : large[at - 258], rows = pick(c, 1, 3), stride = n + pick(c, 0, 3);
+        float *x = array(c, 0, (rows - 1) * stride + n), *out = array(c, 1, rows), *want = array(c, 2, rows);
+        for (int special = 0; special < 2; special++) {
+            special ? fill_special(c, x, (rows - 1) * stride + n) : fill_plain(c, x, (rows - 1) * stride + n, 3.0f);
+            kernel(x, n, rows, stride, out);
+            reference(x, n, rows, stride, want);
+            verdict(c, same_bits(out, want, rows), "n %lld rows %lld stride %lld", (long long)n, (long long)rows,
+                    (long long)stride);
+        }
+    }
+}
+
+void check_scale(check *c, atl_scale_fn *kernel, atl_scale_fn *reference) {
+    for (int64_t n = 1; n <= 257; n = next_size(c, n)) {
+        int64_t rows = pick(c, 1, 3), x_stride = n + pick(c, 0, 3), y_stride = n + pick(c, 0, 3);
+        int64_t xs = (rows - 1) * x_stride + n, ys = (rows - 1) * y_stride + n;
+        float *x = array(c, 0, xs), *y = array(c, 1, ys), *want = array(c, 2, ys), *scale = array(c, 3, rows);
+        fill_special(c, x, xs);
+        fill_plain(c, scale, rows, 2.0f);
+        for (int stream = 0; stream < 2; stream++) {
+            memset(y, 0, (size_t)ys * sizeof *y); /* gaps between rows must stay */
+            memset(want, 0, (size_t)ys * sizeof *y);
+            kernel(x, y, n, rows, x_stride, y_stride, scale, stream);
+            reference(x, want, n, rows, x_stride, y_stride, scale, stream);
+            verdict(c, same_bits(y, want, ys), "n %lld rows %lld stream %d", (long long)n, (long long)rows, stream);
+        }
+        want = array(c, 4, xs);
+        reference(x, want, n, rows, x_stride, x_stride, scale, 0);
+        kernel(x, x, n, rows, x_stride, x_stride, scale, 0);
+        for (int64_t r = 0; r < rows; r++)
+            verdict(c, same_bits(x + r * x_stride, want + r * x_stride, n), "n %lld in place", (long long)n);
+    }
+}
+
+void check_fc(check *c, atl_fc_fn *kernel, atl_fc_fn *reference) {
+    for (int64_t k = 1; k <= 257; k = next_size(c, k)) {
+        int64_t m = pick(c, 1, 40), packed = (m + ATL_SUM_LANES - 1) / ATL_SUM_LANES * ATL_SUM_LANES * k;
+        float *x = array(c, 0, k), *w = array(c, 1, packed), *bias = array(c, 2, m), *out = array(c, 3, m);
+        float *want = array(c, 4, m);
+        k % 4 ? fill_plain(c, x, k, 1.0f) : fill_special(c, x, k);
+        fill_plain(c, w, packed, 1.0f);
+        fill_plain(c, bias, m, 1.0f);
+        for (int with_bias = 0; with_bias < 2; with_bias++) {
+            kernel(x, k, w, with_bias ? bias : NULL, m, out);
+            reference(x, k, w, with_bias ? bias : NULL, m, want);
+            verdict(c, same_bits(out, want, m), "k %lld m %lld bias %d", (long long)k, (long long)m, with_bias);
+        }
+    }
+}
+
+void check_unary(check *c, atl_unary_fn *kernel, atl_unary_fn *reference) {
+    for (int64_t n = 1; n <= 257; n = next_size(c, n))
+        for (int f = 0; f < ATL_UNARY_COUNT; f++) {
+            float *x = array(c, 0, n), *y = array(c, 1, n), *want = array(c, 2, n);
+            n % 2 ? fill_special(c, x, n) : fill_plain(c, x, n, 100.0f);
+            kernel(x, y, n, (atl_unary)f, 0.2f);
+            reference(x, want, n, (atl_unary)f, 0.2f);
+            verdict(c, same_bits(y, want, n), "function %d n %lld", f, (long long)n);
+            kernel(x, x, n, (atl_unary)f, 0.2f);
+            verdict(c, same_bits(x, want, n), "function %d n %lld in place", f, (long long)n);
+        }
+}
