@@ -26,7 +26,7 @@ typedef struct atl_checkpoint atl_checkpoint;
  * holes or overlaps, no duplicate names, "__metadata__" an object of strings. Refuses what the reference reader refuses,
  * and besides: fields that the format does not know, white space before the object, more than ATL_MAX_RANK axes, sizes
  * from 2^63, names with NUL. Dtypes are those of safetensors 0.8. Tensors without elements are legal.
- * The file stays open until atl_checkpoint_close. Memory: the header, about three times over while it is parsed.
+ * The file stays open until atl_checkpoint_close. Memory: less than 8 times the header.
  * Errors: ATL_IO_ERROR, ATL_BAD_FORMAT, ATL_OUT_OF_MEMORY.
  */
 ATL_API atl_status atl_checkpoint_open(const char *path, atl_checkpoint **checkpoint, atl_error *error);
