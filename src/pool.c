@@ -180,11 +180,6 @@ static int may_spin(int threads) {
     return threads <= atl_processors_available() && (quota == 0 || threads <= quota);
 }
 
-static void free_pool(atl_pool *pool) {
-    free(pool->workers);
-    free(pool);
-}
-
 static atl_pool *allocate_pool(const atl_pool_options *options) {
     atl_pool *pool = aligned_alloc(64, sizeof *pool);
     if (pool == NULL)
@@ -234,7 +229,8 @@ void atl_pool_destroy(atl_pool *pool) {
         atl_queue_stop(&pool->queue);
         pthread_join(pool->leader, NULL);
     }
-    free_pool(pool);
+    free(pool->workers);
+    free(pool);
 }
 
 int atl_pool_threads(const atl_pool *pool) {

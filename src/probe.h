@@ -7,8 +7,9 @@
  * OpenMP gives them, with memory left for OpenMP's own needs; at least 1. Called by the thread that will lead. */
 int atl_probe_threads(int wanted);
 
-/* Whether threads can end. libgomp's do so by pthread_exit, which loads libgcc_s at its first use and aborts the process
- * when it cannot. Called by the thread that creates the pool: the loader's lock may be its own (in a constructor). */
+/* Whether threads can end. libgomp's do so by pthread_exit, which loads libgcc_s at its first use and aborts the
+ * process when it cannot. Called by the thread that creates the pool: the loader's lock may be its own (in a
+ * constructor). */
 int atl_probe_thread_exit(void);
 
 #endif

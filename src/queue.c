@@ -25,17 +25,17 @@ struct atl_job {
 };
 
 /* The threads to wake after the lock is dropped. */
-typedef struct wakeups {
+typedef struct wake_list {
     atl_event *event[WAKE_LIMIT + 1]; /* one dispatch and one finished job */
     int count;
-} wakeups;
+} wake_list;
 
-static void wake_later(wakeups *wakeups, atl_event *event) {
+static void wake_later(wake_list *wakeups, atl_event *event) {
     if (atl_event_set(event))
         wakeups->event[wakeups->count++] = event;
 }
 
-static void drop_and_wake(atl_queue *queue, wakeups *wakeups) {
+static void drop_and_wake(atl_queue *queue, wake_list *wakeups) {
     atl_lock_drop(&queue->lock);
     for (int i = 0; i < wakeups->count; i++)
         atl_futex_wake(&wakeups->event[i]->state, 1);
@@ -154,7 +154,7 @@ static int hand_over(atl_queue *queue, const atl_job *job) {
 }
 
 /* Wakes threads for the free tokens. Called before the lock is dropped by whoever changed tokens, jobs or `waking`. */
-static void dispatch(atl_queue *queue, wakeups *wakeups) {
+static void dispatch(atl_queue *queue, wake_list *wakeups) {
     for (int woken = 0; woken < WAKE_LIMIT && spare_tokens(queue) > 0; woken++) {
         if (caller_is_next(queue)) {
             atl_job *caller = queue->callers.head;
@@ -211,7 +211,7 @@ static void work(atl_job *job, int64_t task, int slot, _Atomic int *others, int 
 /* ---------------------------------------------------------------- callers */
 
 static int acquire_token(atl_queue *queue, atl_job *job) {
-    wakeups wakeups = {.count = 0};
+    wake_list wakeups = {.count = 0};
     atl_lock_take(&queue->lock);
     int slot = take_token(queue);
     if (slot < 0) {
@@ -238,7 +238,7 @@ static int acquire_token(atl_queue *queue, atl_job *job) {
 }
 
 static void release_token(atl_queue *queue, int slot) {
-    wakeups wakeups = {.count = 0};
+    wake_list wakeups = {.count = 0};
     atl_lock_take(&queue->lock);
     put_token(queue, slot);
     dispatch(queue, &wakeups);
@@ -256,7 +256,7 @@ void atl_queue_run_alone(atl_queue *queue, atl_task_fn *function, void *context,
 
 void atl_queue_run(atl_queue *queue, atl_task_fn *function, void *context, int64_t count) {
     atl_job job = {.function = function, .context = context, .count = count};
-    wakeups wakeups = {.count = 0};
+    wake_list wakeups = {.count = 0};
     atl_lock_take(&queue->lock);
     int slot = take_token(queue);
     if (slot >= 0) {
@@ -313,7 +313,7 @@ static atl_job *next_job(atl_queue *queue, int *slot, int64_t *task) {
 }
 
 /* Waits to be woken. Takes and returns with the lock; returns the token that came along, or -1. */
-static int park(atl_queue *queue, atl_worker *worker, wakeups *wakeups) {
+static int park(atl_queue *queue, atl_worker *worker, wake_list *wakeups) {
     atl_event_reset(&worker->event);
     dispatch(queue, wakeups);
     worker->next = queue->idle;
@@ -328,7 +328,7 @@ static int park(atl_queue *queue, atl_worker *worker, wakeups *wakeups) {
 }
 
 void atl_queue_serve(atl_queue *queue, atl_worker *worker) {
-    wakeups wakeups = {.count = 0};
+    wake_list wakeups = {.count = 0};
     int slot = -1;
     atl_lock_take(&queue->lock);
     while (!queue->stop) {

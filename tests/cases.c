@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cases.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const case_isas[CASE_ISAS] = {"scalar", "avx2", "avx512", "neon"};
+const int case_threads[CASE_THREADS] = {1, 2, 3, 4, 8};
+
+float *case_alloc(int64_t count) {
+    float *values = calloc(count > 0 ? (size_t)count : 1, sizeof *values);
+    cr_assert(values, "no memory for %lld floats", (long long)count);
+    return values;
+}
+
+bool case_slow(void) {
+    const char *slow = getenv("ATTENTILE_SLOW");
+    return slow && strcmp(slow, "1") == 0;
+}
+
+/* ---------------------------------------------------------------- layers */
+
+/* Adds a weight [out, in, 1, 1] or, with in 0, a vector [out]; values in (-scale, scale). */
+static void add_weight(layer_case *c, const char *name, int64_t out, int64_t in, float scale, uint64_t *seed) {
+    cr_assert_lt(c->desc.tensor_count, CASE_TENSORS);
+    atl_tensor *t = &c->tensors[c->desc.tensor_count++];
+    int64_t count = in ? out * in : out;
+    float *values = case_alloc(count);
+    fill(values, count, FILL_RANDOM, scale, fill_bits(seed));
+    *t = (atl_tensor){.name = name, .data = values, .dtype = ATL_F32, .rank = in ? 2 : 1, .shape = {out, in}};
+    if (in && fill_bits(seed) % 2) { /* both spellings of a 1x1 convolution */
+        t->rank = 4;
+        t->shape[2] = t->shape[3] = 1;
+    }
+}
+
+static float fan_in_scale(int64_t in) {
+    return sqrtf(3.0f / (float)in); /* unit variance for inputs of unit variance */
+}
+
+static void add_linear(layer_case *c, const char *weight, const char *bias, int64_t out, int64_t in, uint64_t *seed) {
+    add_weight(c, weight, out, in, fan_in_scale(in), seed);
+    if (shape_number(&c->row, "bias", 1))
+        add_weight(c, bias, out, 0, 0.5f, seed);
+}
+
+static void add_se(layer_case *c, uint64_t *seed) {
+    int64_t hidden = shape_number(&c->row, "hidden", 1);
+    add_linear(c, "fc.0.weight", "fc.0.bias", hidden, c->channels, seed);
+    add_linear(c, "fc.2.weight", "fc.2.bias", c->channels, hidden, seed);
+}
+
+static void add_self_attention_spatial(layer_case *c, uint64_t *seed) {
+    int64_t d = shape_number(&c->row, "d", 1);
+    add_linear(c, "query_conv.weight", "query_conv.bias", d, c->channels, seed);
+    add_linear(c, "key_conv.weight", "key_conv.bias", d, c->channels, seed);
+    add_linear(c, "value_conv.weight", "value_conv.bias", c->channels, c->channels, seed);
+    add_weight(c, "gamma", 1, 0, 1, seed);
+    c->map_size = c->positions * c->positions;
+}
+
+void case_rebuild(layer_case *c) {
+    atl_error error;
+    atl_layer_release(c->layer);
+    oracle_free(c->oracle);
+    atl_status status = atl_layer_create(&c->desc, &c->layer, &error);
+    cr_assert_eq(status, ATL_OK, "%s: %s", c->row.name, error.message);
+    c->oracle = oracle_create(&c->desc);
+    cr_assert(c->oracle, "%s: no oracle", c->row.name);
+}
+
+void case_make(layer_case *c, const shape_row *row, uint64_t seed) {
+    memset(c, 0, sizeof *c);
+    c->row = *row;
+    c->channels = row->shape[0];
+    c->positions = shape_positions(row);
+    c->size = c->channels * c->positions;
+    atl_layer_desc_init(&c->desc);
+    c->desc.kind = c->row.kind;
+    c->desc.tensors = c->tensors;
+    c->desc.params = c->params;
+    c->desc.param_count = shape_params(&c->row, c->params);
+    if (strcmp(row->kind, "se") == 0)
+        add_se(c, &seed);
+    else if (strcmp(row->kind, "self-attention-spatial") == 0)
+        add_self_attention_spatial(c, &seed);
+    else
+        cr_assert_fail("%s: the tests cannot make weights of kind %s", row->name, row->kind);
+    case_rebuild(c);
+}
+
+void case_parse(layer_case *c, const char *line, uint64_t seed) {
+    shape_row row;
+    cr_assert_eq(shape_parse(line, &row), 1, "malformed: %s", line);
+    case_make(c, &row, seed);
+}
+
+float *case_weight(layer_case *c, const char *name) {
+    for (size_t i = 0; i < c->desc.tensor_count; i++)
+        if (strcmp(c->tensors[i].name, name) == 0)
+            return (float *)c->tensors[i].data;
+    cr_assert_fail("%s: no weight %s", c->row.name, name);
+    return NULL;
+}
+
+void case_free(layer_case *c) {
+    atl_layer_release(c->layer);
+    oracle_free(c->oracle);
+    for (size_t i = 0; i < c->desc.tensor_count; i++)
+        free((void *)c->tensors[i].data);
+}
+
+shape_row *case_rows(int *count) {
+    enum { CAPACITY = 64 };
+    int line;
+    shape_row *rows = malloc(CAPACITY * sizeof *rows);
+    cr_assert(rows);
+    *count = shapes_read(SHAPES_DIR "/test.txt", rows, CAPACITY, &line);
+    cr_assert_gt(*count, 0, "%s/test.txt: cannot be read, line %d", SHAPES_DIR, line);
+    return rows;
+}
+
+/* ---------------------------------------------------------------- engines */
+
+atl_engine *case_engine(const char *isa, int threads) {
+    atl_engine_options options;
+    atl_engine *engine = NULL;
+    atl_error error;
+    atl_engine_options_init(&options);
+    options.max_isa = isa;
+    options.threads = threads;
+    atl_status status = atl_engine_create(&options, &engine, &error);
+    if (status == ATL_UNSUPPORTED && strcmp(isa, "scalar") != 0)
+        return NULL;
+    cr_assert_eq(status, ATL_OK, "engine %s, %d threads: %s", isa, threads, error.message);
+    atl_engine_info info = {.size = sizeof info};
+    cr_assert_eq(atl_engine_get_info(engine, &info, &error), ATL_OK, "%s", error.message);
+    cr_assert_eq(info.threads, threads, "asked for %d threads, got %d", threads, info.threads);
+    cr_assert_str_eq(info.isa, isa, "asked for %s, got %s", isa, info.isa);
+    return engine;
+}
+
+/* ---------------------------------------------------------------- runs */
+
+atl_plan *case_plan(const layer_case *c, atl_engine *engine) {
+    atl_plan *plan = NULL;
+    atl_error error;
+    atl_status status = atl_plan_create(c->layer, engine, c->row.rank, c->row.shape, NULL, &plan, &error);
+    cr_assert_eq(status, ATL_OK, "%s: %s", c->row.name, error.message);
+    return plan;
+}
+
+void case_run(const atl_plan *plan, int64_t batch, const float *x, float *y, float *map,
+              const atl_run_options *options) {
+    atl_error error;
+    atl_status status = atl_run(plan, batch, x, y, map, options, &error);
+    cr_assert_eq(status, ATL_OK, "%s", error.message);
+}
+
+static void check_share(const layer_case *c, const char *what, const char *which, const float *got, const double *want,
+                        const double *bound, int64_t count) {
+    int64_t worst;
+    double share = oracle_error_share(got, want, bound, count, &worst);
+    cr_expect_leq(share, 1, "%s, %s: %s[%lld] = %.9g, expected %.17g, bound %.3g, share %.3g", c->row.name, what, which,
+                  (long long)worst, (double)got[worst], want[worst], bound[worst], share);
+}
+
+void case_check(const layer_case *c, atl_engine *engine, const float *x, oracle_fill fill, const char *what) {
+    atl_plan *plan = case_plan(c, engine);
+    float *y = case_alloc(c->size), *map = case_alloc(c->map_size);
+    double *want = calloc(2 * (size_t)(c->size + c->map_size) + 1, sizeof *want);
+    cr_assert(want);
+    double *bound = want + c->size, *map_want = bound + c->size, *map_bound = map_want + c->map_size;
+    cr_assert_eq(oracle_run(c->oracle, c->row.rank, c->row.shape, x, fill, NULL, 0, want, bound,
+                            c->map_size ? map_want : NULL, c->map_size ? map_bound : NULL),
+                 0);
+    case_run(plan, 1, x, y, NULL, NULL);
+    check_share(c, what, "y", y, want, bound, c->size);
+    if (c->map_size) {
+        case_run(plan, 1, x, y, map, NULL);
+        check_share(c, what, "y beside the map", y, want, bound, c->size);
+        check_share(c, what, "map", map, map_want, map_bound, c->map_size);
+    }
+    free(want);
+    free(map);
+    free(y);
+    atl_plan_release(plan);
+}
+
+static bool same_bits(float a, float b) {
+    return (isnan(a) && isnan(b)) || memcmp(&a, &b, sizeof a) == 0;
+}
+
+int64_t case_difference(const float *a, const float *b, int64_t count) {
+    if (memcmp(a, b, (size_t)count * sizeof *a) == 0)
+        return -1;
+    for (int64_t i = 0; i < count; i++)
+        if (!same_bits(a[i], b[i]))
+            return i;
+    return -1;
+}
+
+void case_expect_error(const char *what, atl_status got, atl_status want, const atl_error *error,
+                       const char *const words[]) {
+    cr_expect_eq(got, want, "%s: \"%s\" instead of \"%s\" (%s)", what, atl_status_name(got), atl_status_name(want),
+                 error->message);
+    if (got == ATL_OK)
+        return;
+    cr_expect_eq(error->status, got, "%s: error.status is %d", what, (int)error->status);
+    cr_expect(error->message[0] && !strchr(error->message, '\n'), "%s: message \"%s\"", what, error->message);
+    for (int i = 0; words && words[i]; i++)
+        cr_expect(strstr(error->message, words[i]), "%s: \"%s\" does not name %s", what, error->message, words[i]);
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `attentile demo`, and the pictures it reads and writes (tools/attentile/image*.c is linked into this test). */
+#include <png.h>
+#include <stdio.h>
+
+#include <jpeglib.h>
+
+#include "shell.h"
+#include "image.h"
+
+TestSuite(command_demo, .init = make_command_folder, .fini = remove_folder, .timeout = 120);
+
+/* ---------------------------------------------------------------- the demo */
+
+static void expect_png(const char *name, int width, int height) {
+    image picture;
+    cr_assert_eq(image_read(in_folder(name), &picture), 0);
+    cr_expect(picture.width == width && picture.height == height, "%s is %dx%d", name, picture.width, picture.height);
+    /* The first tile shows the picture: it is not all of one colour. */
+    int colours = 0;
+    for (int i = 1; i < 100; i++)
+        colours += memcmp(picture.rgb + 3 * (width * 100 + 100), picture.rgb + 3 * (width * 100 + 100 + i), 3) != 0;
+    cr_expect(colours > 0, "a flat picture");
+    free(picture.rgb);
+}
+
+Test(command_demo, prints_what_it_measured_and_draws) {
+    static const char *const parts[] = {"picture: ",  "self-attention-spatial: each of 576 pixels", "\nse: ",
+                                        "GFLOP/s",    "GB/s",  "MiB over input and output", "the N x N matrix would take",
+                                        "error     0.", "./attention.png"};
+    const outcome *o = shell("\"$A\" demo --size 24 --threads 2");
+    expect_done(o);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        cr_expect(strstr(o->out, parts[i]), "no \"%s\" in \"%s\"", parts[i], o->out);
+    expect_png("attention.png", 3 * (24 * 20 + 12) + 12, 2 * (24 * 20 + 12) + 12);
+    cr_expect_eq(folder_entries(), 1, "%d files", folder_entries());
+}
+
+Test(command_demo, takes_a_picture_and_a_folder) {
+    image drawn;
+    cr_assert_eq(image_draw(70, &drawn), 0);
+    cr_assert_eq(image_write_png(in_folder("in.png"), &drawn), 0);
+    free(drawn.rgb);
+    cr_assert_eq(mkdir(in_folder("out"), 0700), 0);
+    const outcome *o = shell("\"$A\" demo --image in.png --size=16 --output-dir out");
+    expect_done(o);
+    cr_expect(strstr(o->out, "picture: in.png, 70x70"), "\"%s\"", o->out);
+    cr_expect(strstr(o->out, "out/attention.png"), "\"%s\"", o->out);
+    expect_png("out/attention.png", 3 * (16 * 30 + 12) + 12, 2 * (16 * 30 + 12) + 12);
+    unlink(in_folder("out/attention.png"));
+}
+
+Test(command_demo, refusals) {
+    put_file("text.png", "no picture at all", 17);
+    put_file("cut.png", "\211PNG\r\n\032\n\0\0\0\rIHDR", 16);
+    put_file("cut.jpg", "\377\330\377\340\0\020JFIF", 10);
+    expect_error(shell("\"$A\" demo --size 16 --image text.png"), 1, "text.png: not a picture", "text");
+    expect_error(shell("\"$A\" demo --size 16 --image cut.png"), 1, "cut.png: broken PNG", "cut PNG");
+    expect_error(shell("\"$A\" demo --size 16 --image cut.jpg"), 1, "cut.jpg: broken JPEG", "cut JPEG");
+    expect_error(shell("\"$A\" demo --size 16 --image absent.png"), 1, "absent.png: ", "absent");
+    expect_error(shell("\"$A\" demo --size 16 --image ."), 1, ".: ", "folder");
+    expect_error(shell("\"$A\" demo --size 16 --image /dev/zero"), 1, "/dev/zero: not a regular file", "device");
+    expect_error(shell("\"$A\" demo --size 16 --output-dir absent"), 1, "absent/attention.png: ", "no folder");
+    expect_error(shell("mkdir attention.png; \"$A\" demo --size 16 >/dev/null"), 1, "attention.png: ", "in the way");
+    expect_error(shell("rmdir attention.png; \"$A\" demo --size 16 >/dev/full"), 1, "standard output", "full");
+}
+
+/* ---------------------------------------------------------------- PNG */
+
+/* Writes pixels of a libpng format (with a palette of `entries` colours, or none) and reads them back. */
+static image through_png(png_uint_32 format, int width, int height, const void *pixels, const void *palette,
+                         unsigned entries) {
+    png_image png = {.version = PNG_IMAGE_VERSION,
+                     .width = (png_uint_32)width,
+                     .height = (png_uint_32)height,
+                     .format = format,
+                     .colormap_entries = entries};
+    cr_assert(png_image_write_to_file(&png, in_folder("t.png"), 0, pixels, 0, palette), "%s", png.message);
+    image picture;
+    cr_assert_eq(image_read(in_folder("t.png"), &picture), 0);
+    cr_assert(picture.width == width && picture.height == height, "%dx%d", picture.width, picture.height);
+    return picture;
+}
+
+static void expect_pixels(image picture, const uint8_t *expected, int tolerance, const char *what) {
+    for (int i = 0; i < 3 * picture.width * picture.height; i++)
+        cr_expect(abs(picture.rgb[i] - expected[i]) <= tolerance, "%s: byte %d is %d, expected %d", what, i,
+                  picture.rgb[i], expected[i]);
+    free(picture.rgb);
+}
+
+Test(command_demo, png_of_every_colour_type) {
+    static const uint8_t rgb[] = {255, 0, 0, 10, 20, 30, 0, 255, 7, 99, 98, 97};
+    static const uint8_t gray[] = {0, 77, 255}, from_gray[] = {0, 0, 0, 77, 77, 77, 255, 255, 255};
+    /* Alpha 0 shows the white ground, 255 the colour. */
+    static const uint8_t rgba[] = {9, 9, 9, 0, 200, 100, 50, 255}, from_rgba[] = {255, 255, 255, 200, 100, 50};
+    static const uint8_t gray_alpha[] = {9, 0, 60, 255}, from_gray_alpha[] = {255, 255, 255, 60, 60, 60};
+    static const uint8_t indices[] = {1, 0, 2}, colours[] = {1, 2, 3, 40, 50, 60, 255, 0, 128};
+    static const uint8_t from_indices[] = {40, 50, 60, 1, 2, 3, 255, 0, 128};
+    static const uint16_t linear[] = {0, 0, 0, 65535, 65535, 65535}; /* 16 bits */
+    static const uint8_t from_linear[] = {0, 0, 0, 255, 255, 255};
+    expect_pixels(through_png(PNG_FORMAT_RGB, 2, 2, rgb, NULL, 0), rgb, 0, "RGB");
+    expect_pixels(through_png(PNG_FORMAT_GRAY, 3, 1, gray, NULL, 0), from_gray, 0, "gray");
+    expect_pixels(through_png(PNG_FORMAT_RGBA, 1, 2, rgba, NULL, 0), from_rgba, 0, "RGBA");
+    expect_pixels(through_png(PNG_FORMAT_GA, 2, 1, gray_alpha, NULL, 0), from_gray_alpha, 0, "gray and alpha");
+    expect_pixels(through_png(PNG_FORMAT_RGB_COLORMAP, 3, 1, indices, colours, 3), from_indices, 0, "palette");
+    expect_pixels(through_png(PNG_FORMAT_LINEAR_RGB, 2, 1, linear, NULL, 0), from_linear, 0, "16 bits");
+}
+
+/* A file cut anywhere is an error or, where only the end marker is gone, a picture; never a crash. */
+Test(command_demo, png_cut_anywhere) {
+    image drawn, read;
+    size_t size;
+    cr_assert_eq(image_draw(20, &drawn), 0);
+    cr_assert_eq(image_write_png(in_folder("t.png"), &drawn), 0);
+    char *bytes = get_file(in_folder("t.png"), &size);
+    int refused = 0;
+    for (size_t cut = 0; cut < size; cut++) {
+        put_file("cut.png", bytes, cut);
+        if (image_read(in_folder("cut.png"), &read) != 0)
+            refused++;
+        free(read.rgb);
+    }
+    cr_expect(refused > (int)size - 30, "%d of %zu refused", refused, size);
+    free(bytes);
+    free(drawn.rgb);
+}
+
+/* ---------------------------------------------------------------- JPEG */
+
+static void put_jpeg(J_COLOR_SPACE space, int components, int width, int height, uint8_t *pixels) {
+    struct jpeg_compress_struct jpeg;
+    struct jpeg_error_mgr errors;
+    jpeg.err = jpeg_std_error(&errors);
+    jpeg_create_compress(&jpeg);
+    FILE *file = fopen(in_folder("t.jpg"), "wb");
+    cr_assert_not_null(file);
+    jpeg_stdio_dest(&jpeg, file);
+    jpeg.image_width = (JDIMENSION)width;
+    jpeg.image_height = (JDIMENSION)height;
+    jpeg.input_components = components;
+    jpeg.in_color_space = space;
+    jpeg_set_defaults(&jpeg);
+    jpeg_set_quality(&jpeg, 100, TRUE);
+    jpeg_start_compress(&jpeg, TRUE);
+    for (int y = 0; y < height; y++) {
+        JSAMPROW row = pixels + y * width * components;
+        jpeg_write_scanlines(&jpeg, &row, 1);
+    }
+    jpeg_finish_compress(&jpeg);
+    jpeg_destroy_compress(&jpeg);
+    fclose(file);
+}
+
+/* A JPEG of one colour must come back as `expected`. */
+static void expect_flat_jpeg(J_COLOR_SPACE space, int components, const uint8_t *colour, const uint8_t *expected,
+                             const char *what) {
+    uint8_t pixels[16 * 16 * 4], wanted[16 * 16 * 3];
+    for (int i = 0; i < 256; i++) {
+        memcpy(pixels + i * components, colour, (size_t)components);
+        memcpy(wanted + 3 * i, expected, 3);
+    }
+    put_jpeg(space, components, 16, 16, pixels);
+    image picture;
+    cr_assert_eq(image_read(in_folder("t.jpg"), &picture), 0);
+    expect_pixels(picture, wanted, 3, what);
+}
+
+Test(command_demo, jpeg_of_every_colour_space) {
+    expect_flat_jpeg(JCS_RGB, 3, (uint8_t[]){200, 60, 90}, (uint8_t[]){200, 60, 90}, "RGB");
+    expect_flat_jpeg(JCS_GRAYSCALE, 1, (uint8_t[]){123}, (uint8_t[]){123, 123, 123}, "gray");
+    /* libjpeg marks CMYK as Adobe's, whose inks are inverted: 255 is none. */
+    expect_flat_jpeg(JCS_CMYK, 4, (uint8_t[]){200, 100, 50, 255}, (uint8_t[]){200, 100, 50}, "CMYK");
+    expect_flat_jpeg(JCS_CMYK, 4, (uint8_t[]){255, 255, 255, 0}, (uint8_t[]){0, 0, 0}, "CMYK black");
+}
+
+Test(command_demo, jpeg_cut_or_damaged_anywhere) {
+    uint8_t pixels[40 * 40 * 3];
+    size_t size;
+    for (size_t i = 0; i < sizeof pixels; i++)
+        pixels[i] = (uint8_t)(i * 2654435761u >> 24);
+    put_jpeg(JCS_RGB, 3, 40, 40, pixels);
+    char *bytes = get_file(in_folder("t.jpg"), &size);
+    int refused = 0;
+    for (size_t cut = 0; cut < size; cut += 7) {
+        image read;
+        put_file("cut.jpg", bytes, cut);
+        refused += image_read(in_folder("cut.jpg"), &read) != 0;
+        free(read.rgb);
+        const char kept = bytes[cut];
+        bytes[cut] = (char)~kept;
+        put_file("cut.jpg", bytes, size);
+        image_read(in_folder("cut.jpg"), &read); /* whatever comes of it, the process lives */
+        free(read.rgb);
+        bytes[cut] = kept;
+    }
+    cr_expect(refused > 50, "%d refused", refused); /* the header alone is longer */
+    free(bytes);
+}
+
+/* ---------------------------------------------------------------- resampling */
+
+Test(command_demo, shrinking_takes_area_means) {
+    /* 4x2 with another column on each side that the square leaves out: means of 1x1 blocks, then of the whole. */
+    static uint8_t wide[] = {9, 9, 9, 0, 0, 0, 100, 50, 20, 9, 9, 9, 9, 9, 9, 200, 10, 0, 40, 0, 80, 9, 9, 9};
+    static const uint8_t square[] = {0, 0, 0, 100, 50, 20, 200, 10, 0, 40, 0, 80}, mean[] = {85, 15, 25};
+    const image from = {4, 2, wide};
+    image to;
+    cr_assert_eq(image_square(&from, 2, &to), 0);
+    expect_pixels(to, square, 0, "same size");
+    cr_assert_eq(image_square(&from, 1, &to), 0);
+    expect_pixels(to, mean, 0, "one pixel");
+    /* 3 -> 2: each takes one pixel and half of the middle one. */
+    static uint8_t three[27];
+    static const uint8_t two[] = {20, 20, 20, 80, 80, 80, 20, 20, 20, 80, 80, 80};
+    for (int i = 0; i < 9; i++)
+        memset(three + 3 * i, i % 3 == 0 ? 0 : i % 3 == 1 ? 60 : 90, 3);
+    cr_assert_eq(image_square(&(image){3, 3, three}, 2, &to), 0);
+    expect_pixels(to, two, 0, "three to two");
+}
+
+Test(command_demo, growing_is_bilinear) {
+    static uint8_t two[] = {0, 0, 0, 80, 80, 80, 0, 0, 0, 80, 80, 80};
+    static const uint8_t row[] = {0, 20, 60, 80};
+    uint8_t four[48];
+    image to;
+    for (int i = 0; i < 16; i++)
+        memset(four + 3 * i, row[i % 4], 3);
+    cr_assert_eq(image_square(&(image){2, 2, two}, 4, &to), 0);
+    expect_pixels(to, four, 0, "two to four");
+    cr_assert_eq(image_square(&(image){1, 1, two + 3}, 3, &to), 0);
+    for (int i = 0; i < 27; i++)
+        cr_expect_eq(to.rgb[i], 80, "byte %d is %d", i, to.rgb[i]);
+    free(to.rgb);
+}
+
+Test(command_demo, huge_pictures_are_refused_before_memory_is) {
+    image picture = {0};
+    cr_expect_eq(image_allocate(&picture, 100000, 100000, "x"), 1);
+    cr_expect_eq(image_allocate(&picture, INT64_C(1) << 40, INT64_C(1) << 40, "x"), 1);
+    cr_expect_eq(image_allocate(&picture, 0, 5, "x"), 1);
+    cr_expect_null(picture.rgb);
+}

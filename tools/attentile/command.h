@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the subcommands share: one table of options each, which drives parsing and help, and the way errors are said. */
+#ifndef ATTENTILE_TOOLS_COMMAND_H
+#define ATTENTILE_TOOLS_COMMAND_H
+
+#include <stdint.h>
+
+#include <attentile/attentile.h>
+
+/* Exit codes. */
+enum { DONE = 0, FAILED = 1, WRONG_USAGE = 2 };
+
+typedef struct option_spec {
+    const char *name;  /* without the dashes */
+    const char *value; /* what the help calls its value; NULL = it takes none */
+    int repeatable;
+    const char *help;
+} option_spec;
+
+struct arguments;
+
+typedef struct command_spec {
+    const char *name;
+    const char *summary;  /* one line */
+    const char *operands; /* as in the usage line, or NULL */
+    int operands_max;
+    const option_spec *options; /* indexed by the command's own enum */
+    int option_count;
+    const char *details;  /* whole lines, or NULL */
+    const char *examples; /* whole lines */
+    int (*run)(const struct arguments *arguments);
+} command_spec;
+
+/* An option as it stood on the command line. */
+typedef struct given_option {
+    int option;
+    const char *value;
+} given_option;
+
+typedef struct arguments {
+    const command_spec *command;
+    const char **operands;
+    int operand_count;
+    given_option *given;
+    int given_count;
+} arguments;
+
+/* ---- arguments.c */
+
+/* Parses what follows the subcommand's name. DONE, or the exit code after an error was printed. */
+int arguments_parse(const command_spec *command, int count, char **words, arguments *arguments);
+void arguments_free(arguments *arguments);
+
+/* The option's value; "" for one without; NULL when it was not given. */
+const char *argument_value(const arguments *arguments, int option);
+/* The nth value of a repeatable option, or NULL. */
+const char *argument_nth(const arguments *arguments, int option, int nth);
+/* The option's value as an integer within [min, max]; *value stays as it is when the option was not given. */
+int argument_int(const arguments *arguments, int option, int64_t min, int64_t max, int64_t *value);
+/* The values "NAME=VALUE" of a repeatable option, split; a name may come once. *params is freed with params_free. */
+int argument_params(const arguments *arguments, int option, atl_param **params, size_t *count);
+void params_free(atl_param *params, size_t count);
+
+/* ---- help.c */
+
+void help_print(const command_spec *command);
+/* Remembers in *best the name if it is nearer to `word` than what *distance says; start with NULL and NEAR_ENOUGH. */
+void nearest_name(const char *word, const char *name, const char **best, int *distance);
+#define NEAR_ENOUGH 4
+
+/* ---- report.c */
+
+/* Print one line "attentile: ..." on stderr (control characters become '?') and return the exit code. */
+int failed(const char *format, ...) __attribute__((format(printf, 1, 2)));
+int wrong_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Prints text that came from a file on stdout; control characters become '?'. */
+void print_text(const char *text);
+/* A line that the next one overwrites, on stderr when that is a terminal. */
+void progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void progress_clear(void);
+/* "64x256x256"; returns `text`. */
+const char *shape_text(int rank, const int64_t *shape, char *text, size_t capacity);
+
+/* ---- engine.c */
+
+/* Makes an engine (threads 0 = the default); warns when the system granted fewer threads. DONE or the exit code. */
+int engine_open(int threads, atl_engine **engine, atl_engine_info *info);
+
+/* ---- the subcommands */
+
+extern const command_spec run_command;
+extern const command_spec info_command;
+extern const command_spec demo_command;
+
+#endif

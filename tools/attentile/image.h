@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pictures: 8-bit RGB, rows from the top, three bytes a pixel. */
+#ifndef ATTENTILE_TOOLS_IMAGE_H
+#define ATTENTILE_TOOLS_IMAGE_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+typedef struct image {
+    int width, height;
+    uint8_t *rgb; /* freed with free() */
+} image;
+
+/* Reads a PNG or JPEG file of any colour type; transparency is laid on white. DONE, or FAILED after an error message. */
+int image_read(const char *path, image *picture);
+/* Writes a PNG file whole or not at all. */
+int image_write_png(const char *path, const image *picture);
+
+/* The decoders, each in its own file: `file` is open at its first byte, `path` is for messages. */
+int image_read_png(FILE *file, const char *path, image *picture);
+int image_read_jpeg(FILE *file, const char *path, image *picture);
+
+/* Memory for width x height pixels; refuses what is more than 100 megapixels. DONE or FAILED. */
+int image_allocate(image *picture, int64_t width, int64_t height, const char *path);
+
+/* Cuts the largest centred square out of `from` and resamples it to size x size: area averages when it shrinks,
+ * bilinear when it grows. */
+int image_square(const image *from, int size, image *to);
+
+/* A picture drawn here, for machines without a photograph: shaded spheres over bands. */
+int image_draw(int size, image *picture);
+
+#endif

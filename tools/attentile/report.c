@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the command says besides its results. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "command.h"
+
+static int progress_shown;
+
+/* One write, so that lines of several processes do not mix. */
+static void print_line(const char *kind, const char *format, va_list values) {
+    char line[2048];
+    const int start = snprintf(line, sizeof line, "attentile: %s", kind);
+    vsnprintf(line + start, sizeof line - (size_t)start - 1, format, values);
+    size_t length = strlen(line);
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)line[i] < ' ' || line[i] == 127)
+            line[i] = '?';
+    line[length++] = '\n';
+    progress_clear();
+    fwrite(line, 1, length, stderr);
+}
+
+int failed(const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    print_line("", format, values);
+    va_end(values);
+    return FAILED;
+}
+
+int wrong_usage(const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    print_line("", format, values);
+    va_end(values);
+    return WRONG_USAGE;
+}
+
+void warning(const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    print_line("warning: ", format, values);
+    va_end(values);
+}
+
+void print_text(const char *text) {
+    for (const char *c = text; *c; c++)
+        putchar((unsigned char)*c < ' ' || *c == 127 ? '?' : *c);
+}
+
+void progress(const char *format, ...) {
+    if (!isatty(STDERR_FILENO))
+        return;
+    progress_clear();
+    va_list values;
+    va_start(values, format);
+    vfprintf(stderr, format, values);
+    va_end(values);
+    fflush(stderr);
+    progress_shown = 1;
+}
+
+void progress_clear(void) {
+    if (progress_shown)
+        fputs("\r\033[K", stderr);
+    progress_shown = 0;
+}
+
+const char *shape_text(int rank, const int64_t *shape, char *text, size_t capacity) {
+    size_t used = 0;
+    text[0] = '\0';
+    for (int i = 0; i < rank && used < capacity; i++)
+        used += (size_t)snprintf(text + used, capacity - used, "%s%" PRId64, i ? "x" : "", shape[i]);
+    return text;
+}

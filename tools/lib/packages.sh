@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# What has to be on the machine, for tools/quickstart and tools/test: found by what the build needs of it (a command, a
+# pkg-config module, a file), not by asking the package manager, so that a meson from pip counts as well as one from apt.
+
+# Debian's and Ubuntu's name | run (to build and run), test, or optional | what for | how to find it
+packages=(
+    "gcc|run|the C compiler|have_command ${CC:-cc}"
+    "libc6-dev|run|the C library's headers|have_libc_headers"
+    "meson|run|configures the build (0.61 or newer)|have_meson"
+    "ninja-build|run|runs the build|have_ninja"
+    "pkg-config|run|finds the libraries|have_command pkg-config"
+    "libhwloc-dev|run|the machine's topology|have_module hwloc"
+    "libjansson-dev|run|JSON: checkpoints and --json|have_module jansson"
+    "libpng-dev|run|PNG pictures of the demo|have_module libpng"
+    "libjpeg-dev|run|JPEG pictures of the demo|have_module libjpeg"
+    "python-matplotlib-data|optional|the demo's sample photograph|have_photograph"
+    "libcriterion-dev|test|the test framework|have_module criterion"
+    "python3|test|sums up the test results|have_command python3"
+    "g++|test|the C++ compiler, for the benchmarks|have_command ${CXX:-c++}"
+    "libbenchmark-dev|test|the benchmarks|have_module benchmark"
+)
+
+have_command() {
+    command -v "$1" >/dev/null
+}
+
+have_module() {
+    have_command pkg-config && pkg-config --exists "$1"
+}
+
+have_libc_headers() {
+    have_command "${CC:-cc}" && echo '#include <stdlib.h>' | "${CC:-cc}" -E - >/dev/null 2>&1
+}
+
+have_meson() {
+    local version major minor
+    version=$(meson --version 2>/dev/null) || return 1
+    IFS=. read -r major minor _ <<<"$version"
+    [[ $major =~ ^[0-9]+$ && $minor =~ ^[0-9]+$ ]] && ((major > 0 || minor >= 61))
+}
+
+have_ninja() {
+    have_command ninja || have_command ninja-build || have_command samu
+}
+
+have_photograph() {
+    local file
+    for file in /usr/share/matplotlib/mpl-data/sample_data/grace_hopper.{jpg,png} \
+        /usr/share/matplotlib/sample_data/grace_hopper.jpg; do
+        [[ -r $file ]] && return
+    done
+    return 1
+}
+
+# find_missing KIND... sets `missing` to the packages of these kinds that were not found, and says what they are for.
+find_missing() {
+    local row name kind purpose check
+    missing=()
+    for row in "${packages[@]}"; do
+        IFS='|' read -r name kind purpose check <<<"$row"
+        [[ " $* " == *" $kind "* ]] || continue
+        # shellcheck disable=SC2086 # the check is a function with its argument
+        $check && continue
+        missing+=("$name")
+        printf '  %-24s %s\n' "$name" "$purpose"
+    done
+}
+
+# apt_install PACKAGE... as root, without questions.
+apt_install() {
+    local as_root=()
+    if ! have_command apt-get; then
+        echo "This system has no apt-get: please install the packages above, under the names they have here." >&2
+        return 1
+    fi
+    if ((EUID != 0)); then
+        if ! have_command sudo; then
+            echo "Neither root nor sudo: please run, as root, apt-get install $*" >&2
+            return 1
+        fi
+        echo "Installing them needs root: asking sudo."
+        as_root=(sudo)
+    fi
+    local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::http::Timeout=20)
+    "${apt[@]}" update -qq || echo "apt-get update failed; going on with the package lists that are there." >&2
+    "${apt[@]}" install -y -qq --no-install-recommends "$@"
+}
+
+# ensure_packages INSTALL KIND...: with INSTALL=yes installs what is missing; returns 1 when something required still is.
+# Packages of the kind `optional` may stay away.
+ensure_packages() {
+    local install=$1 required=() kind missing_list
+    shift
+    for kind in "$@"; do
+        [[ $kind == optional ]] || required+=("$kind")
+    done
+    missing_list=$(find_missing "${required[@]}")
+    if [[ -n $missing_list ]]; then
+        printf 'Missing:\n%s\n' "$missing_list"
+        if [[ $install != yes ]]; then
+            echo "Nothing is installed (--no-install)." >&2
+            return 1
+        fi
+        find_missing "${required[@]}" >/dev/null
+        apt_install "${missing[@]}" || return 1
+        missing_list=$(find_missing "${required[@]}")
+        if [[ -n $missing_list ]]; then
+            printf 'Still missing after the installation:\n%s\n' "$missing_list" >&2
+            return 1
+        fi
+    fi
+    [[ " $* " == *" optional "* ]] || return 0
+    missing_list=$(find_missing optional)
+    if [[ -n $missing_list && $install == yes ]]; then
+        printf 'Missing, but not required:\n%s\n' "$missing_list"
+        find_missing optional >/dev/null
+        apt_install "${missing[@]}" || echo "Going on without."
+    fi
+    return 0
+}
