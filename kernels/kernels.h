@@ -56,28 +56,29 @@ typedef void atl_gemm_fn(int64_t m, int64_t k, const float *a, const float *b, c
 /* The running state of nr queries over the keys seen so far. */
 typedef struct atl_attend_state {
     float *max; /* [nr] largest score, or the floor it starts from */
-    float *sum; /* [nr] sum of weights relative to 2^(slope*max) */
+    float *sum; /* [nr] sum of the weights 2^(score - max) */
     float *out; /* [c][nr] weighted sum of values */
 } atl_attend_state;
 
-/* Adds up to ATL_BLOCK keys to the state of nr queries: scores s = K^T q, weights 2^(slope*s - slope*max), out = V
- * weights. q is [d][nr]; k and v are rows of a panel: [d][ATL_BLOCK] and [c][ATL_BLOCK]. slope >= 0. `scores` is
- * scratch of [ATL_BLOCK][nr]. */
+/* Adds up to ATL_BLOCK keys to the state of nr queries: scores s = K^T q, weights 2^(s - max), out = V weights. q is
+ * [d][nr], times log2(e) and the scale of the logits; k and v are rows of a panel: [d][ATL_BLOCK] and [c][ATL_BLOCK].
+ * `scores` is scratch of [ATL_BLOCK][nr]. */
 typedef void atl_attend_fn(const float *q, const float *k, const float *v, int64_t d, int64_t c, int64_t keys,
-                           float slope, atl_attend_state state, float *scores);
+                           atl_attend_state state, float *scores);
 
 /* into += from: the states of the same nr queries over two runs of keys, `into` the earlier. nr a multiple of the
  * attend variant's own of the same ISA. */
-typedef void atl_merge_fn(int64_t nr, int64_t c, float slope, atl_attend_state into, atl_attend_state from);
+typedef void atl_merge_fn(int64_t nr, int64_t c, atl_attend_state into, atl_attend_state from);
 
 /* y[r*y_stride + i] = gamma * out[r][i] / sum[i] + x[r*x_stride + i] for the first n of nr queries. y == x allowed. */
 typedef void atl_finish_fn(int64_t nr, int64_t c, int64_t n, float gamma, atl_attend_state state, const float *x,
                            int64_t x_stride, float *y, int64_t y_stride);
 
-/* Rows of the attention map: map[i*stride + j] = exp(scale*(s - max[i])) / sum[i] with s = q_i . k_j, for `rows` queries
- * i and `keys` <= ATL_BLOCK keys j. q is [d][rows packed mr: ceil(rows/mr)][d][mr], k a panel block. */
-typedef void atl_map_fn(const float *q, const float *k, int64_t d, int64_t rows, int64_t keys, float scale,
-                        const float *max, const float *sum, float *map, int64_t stride);
+/* Rows of the attention map: map[i*stride + j] = 2^(s - max[i]) / sum[i] with s = q_i . k_j, for `rows` queries i and
+ * `keys` <= ATL_BLOCK keys j. q is scaled as for attend and packed [ceil(rows/mr)][d][mr], k rows of a panel. No score
+ * exceeds max. */
+typedef void atl_map_fn(const float *q, const float *k, int64_t d, int64_t rows, int64_t keys, const float *max,
+                        const float *sum, float *map, int64_t stride);
 
 /* ---- the table ---- */
 
@@ -86,7 +87,7 @@ typedef enum atl_isa { ATL_ISA_SCALAR, ATL_ISA_AVX2, ATL_ISA_AVX512, ATL_ISA_NEO
 /* One variant: its function, and the tile it works in (0 where the type has none). */
 #define ATL_SLOT(name)                                                                                                 \
     struct {                                                                                                           \
-        atl_##name##_fn *fn;                                                                                                    \
+        atl_##name##_fn *fn;                                                                                           \
         int mr, nr;                                                                                                    \
         const char *variant;                                                                                           \
     } name;

@@ -2,8 +2,7 @@
 /* Which variant a machine uses: references first, overwritten upward in the order of kernels.def. */
 #include "kernels.h"
 
-#define ATL_KERNEL(slot, symbol, isa, mr, nr)                                                                          \
-    {ATL_SLOT_##slot, ATL_ISA_##isa, mr, nr, #symbol, (void (*)(void))symbol},
+#define ATL_KERNEL(slot, symbol, isa, mr, nr) {ATL_SLOT_##slot, ATL_ISA_##isa, mr, nr, #symbol, (void (*)(void))symbol},
 const atl_kernel_entry atl_kernel_entries[] = {
 #include "kernels.def"
 };
@@ -53,7 +52,8 @@ void atl_kernels_select(atl_kernels *table, atl_isa best) {
 const char *atl_kernels_variant(const atl_kernels *table, atl_slot slot) {
     switch (slot) {
 #define ATL_SLOT(name)                                                                                                 \
-    case ATL_SLOT_##name: return table->name.variant;
+    case ATL_SLOT_##name:                                                                                              \
+        return table->name.variant;
 #include "kernels.def"
 #undef ATL_SLOT
     default: return "?";

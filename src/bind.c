@@ -25,13 +25,18 @@ static const char *own_name(const atl_layer_desc *desc, const atl_tensor *tensor
     return name;
 }
 
-const atl_tensor *atl_find_tensor(const atl_layer_desc *desc, const char *name) {
-    for (size_t i = 0; i < desc->tensor_count; i++) {
+/* The first such tensor from index `from` on. */
+static const atl_tensor *find_from(const atl_layer_desc *desc, const char *name, size_t from) {
+    for (size_t i = from; i < desc->tensor_count; i++) {
         const char *own = own_name(desc, &desc->tensors[i]);
         if (own && strcmp(own, name) == 0)
             return &desc->tensors[i];
     }
     return NULL;
+}
+
+const atl_tensor *atl_find_tensor(const atl_layer_desc *desc, const char *name) {
+    return find_from(desc, name, 0);
 }
 
 /* ---- shapes ---- */
@@ -80,8 +85,8 @@ static atl_status bind_shape(atl_layer *layer, const atl_layer_desc *desc, const
     add_axes(&want, spec->shape, layer->widths);
     add_shape(&have, tensor);
     if (!rank_matches(spec, tensor))
-        return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: wrong rank (expected %s, got %s)", prefix_of(desc), spec->name,
-                        expected, got);
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: wrong rank (expected %s, got %s)", prefix_of(desc),
+                        spec->name, expected, got);
     for (int i = 0; spec->shape[i]; i++) {
         char axis = spec->shape[i];
         int64_t *width = &layer->widths[(unsigned char)axis];
@@ -89,8 +94,9 @@ static atl_status bind_shape(atl_layer *layer, const atl_layer_desc *desc, const
             return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: a size below 1 (expected %s, got %s)", prefix_of(desc),
                             spec->name, expected, got);
         if (*width && *width != tensor->shape[i])
-            return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: contradicts %s%s (expected %s, got %s)", prefix_of(desc),
-                            spec->name, prefix_of(desc), fixed_by(layer->kind, spec, desc, axis), expected, got);
+            return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: contradicts %s%s (expected %s, got %s)",
+                            prefix_of(desc), spec->name, prefix_of(desc), fixed_by(layer->kind, spec, desc, axis),
+                            expected, got);
         *width = tensor->shape[i];
     }
     return ATL_OK;
@@ -128,8 +134,8 @@ static float element(const atl_tensor *tensor, int64_t i) {
     }
 }
 
-static atl_status convert(const atl_layer_desc *desc, const atl_weight_spec *spec, const atl_tensor *tensor, float **out,
-                          atl_error *error) {
+static atl_status convert(const atl_layer_desc *desc, const atl_weight_spec *spec, const atl_tensor *tensor,
+                          float **out, atl_error *error) {
     if (tensor->dtype != ATL_F32 && tensor->dtype != ATL_F16 && tensor->dtype != ATL_BF16 && tensor->dtype != ATL_F64)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: wrong dtype (expected F32, F16, BF16 or F64, got %s)",
                         prefix_of(desc), spec->name, atl_dtype_name(tensor->dtype));
@@ -161,6 +167,10 @@ atl_status atl_layer_bind(atl_layer *layer, const atl_layer_desc *desc, float **
         if (tensor->rank < 0 || tensor->rank > ATL_MAX_RANK)
             return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: rank out of range (expected 0 to %d, got %d)",
                             prefix_of(desc), specs[i].name, ATL_MAX_RANK, tensor->rank);
+        const atl_tensor *second = find_from(desc, specs[i].name, (size_t)(tensor - desc->tensors) + 1);
+        if (second)
+            return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: given twice (as %s and as %s)", prefix_of(desc),
+                            specs[i].name, tensor->name, second->name);
         atl_status status = bind_shape(layer, desc, &specs[i], tensor, error);
         if (status == ATL_OK)
             status = convert(desc, &specs[i], tensor, &weights[i], error);
@@ -194,8 +204,8 @@ atl_status atl_recognize(const atl_layer_desc *desc, const char **kind, atl_erro
         if (!kind_fits(atl_kinds[i], &d))
             continue;
         if (found)
-            return atl_fail(error, ATL_INVALID_ARGUMENT, "prefix '%s': fits both %s and %s (name the layer)", prefix_of(&d),
-                            found->name, atl_kinds[i]->name);
+            return atl_fail(error, ATL_INVALID_ARGUMENT, "prefix '%s': fits both %s and %s (name the layer)",
+                            prefix_of(&d), found->name, atl_kinds[i]->name);
         found = atl_kinds[i];
     }
     if (!found)

@@ -42,12 +42,14 @@ static atl_status check_pointers(const atl_run_state *run, int64_t b, int wants_
     atl_sample sample = atl_run_sample(run, b);
     const char *wrong = !sample.x ? "x" : !sample.y ? "y" : NULL;
     if (wrong)
-        return atl_fail(error, ATL_INVALID_ARGUMENT, "%s of sample %lld: expected a pointer, got NULL", wrong, (long long)b);
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "%s of sample %lld: expected a pointer, got NULL", wrong,
+                        (long long)b);
     if ((sample.map != NULL) != wants_map)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "map of sample %lld: expected one for every sample or for none",
                         (long long)b);
     if (((uintptr_t)sample.x | (uintptr_t)sample.y | (uintptr_t)sample.map) % sizeof(float))
-        return atl_fail(error, ATL_INVALID_ARGUMENT, "x, y or map of sample %lld: not aligned to a float", (long long)b);
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "x, y or map of sample %lld: not aligned to a float",
+                        (long long)b);
     return ATL_OK;
 }
 
@@ -70,8 +72,8 @@ static atl_status check_pair(const atl_run_state *run, int64_t i, int64_t j, atl
     return ATL_OK;
 }
 
-/* Whether the arrays of every sample lie above all those of the sample before, or in dense tensors that do not meet: then
- * no two samples can overlap. */
+/* Whether the arrays of every sample lie above all those of the sample before, or in dense tensors that do not meet:
+ * then no two samples can overlap. */
 static int is_ordered(const atl_run_state *run) {
     uintptr_t top[PART_COUNT] = {0};
     range whole[PART_COUNT];

@@ -42,13 +42,15 @@ atl_status atl_cpu_choose(const char *name, atl_isa *isa, atl_error *error) {
         if (strcmp(name, atl_isa_name((atl_isa)i)) != 0)
             continue;
         if (!atl_isa_includes(best, (atl_isa)i))
-            return atl_fail(error, ATL_UNSUPPORTED, "%s: this machine lacks %s (expected at most %s, got %s)", from, name,
-                            atl_isa_name(best), name);
+            return atl_fail(error, ATL_UNSUPPORTED, "%s: this machine lacks %s (expected at most %s, got %s)", from,
+                            name, atl_isa_name(best), name);
         *isa = (atl_isa)i;
         return ATL_OK;
     }
-    return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: no such instruction set (expected scalar, avx2, avx512 or neon, got "
-                    "'%s')", from, name);
+    return atl_fail(error, ATL_INVALID_ARGUMENT,
+                    "%s: no such instruction set (expected scalar, avx2, avx512 or neon, got "
+                    "'%s')",
+                    from, name);
 }
 
 #if defined(__x86_64__)

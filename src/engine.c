@@ -9,8 +9,6 @@
 #include "memory.h"
 #include "options.h"
 
-enum { MAX_THREADS = 1024 };
-
 void atl_engine_options_init(atl_engine_options *options) {
     if (options)
         *options = (atl_engine_options){.size = sizeof *options};
@@ -19,9 +17,10 @@ void atl_engine_options_init(atl_engine_options *options) {
 static atl_status check_threads(const atl_engine_options *options, int *threads, atl_error *error) {
     if (options->threads == 0)
         return atl_default_threads(threads, error);
-    if (options->threads < 1 || options->threads > MAX_THREADS)
-        return atl_fail(error, ATL_INVALID_ARGUMENT, "threads: out of range (expected 1 to %d, or 0 for the default, got %d)",
-                        MAX_THREADS, options->threads);
+    if (options->threads < 1 || options->threads > ATL_MAX_THREADS)
+        return atl_fail(error, ATL_INVALID_ARGUMENT,
+                        "threads: out of range (expected 1 to %d, or 0 for the default, got %d)", ATL_MAX_THREADS,
+                        options->threads);
     *threads = options->threads;
     return ATL_OK;
 }
@@ -36,16 +35,19 @@ static atl_status start(atl_engine *engine, const atl_engine_options *options, a
         return status;
     atl_kernels_select(&engine->kernels, engine->isa);
     engine->quota = atl_cgroup_quota("");
-    atl_pool_options pool = {engine->threads_requested, options->bind, options->parallel_for, options->parallel_for_host};
+    atl_pool_options pool = {engine->threads_requested, options->bind, options->parallel_for,
+                             options->parallel_for_host};
     return atl_pool_create(&pool, &engine->pool, error);
 }
 
-atl_status atl_engine_create(const atl_engine_options *options, atl_engine **engine, atl_error *error) {
+static atl_status create(const atl_engine_options *options, atl_engine **engine, atl_error *error) {
     if (!engine)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "engine: expected a pointer, got NULL");
     atl_engine_options o;
     atl_engine_options_init(&o);
     atl_status status = ATL_READ_OPTIONS(o, options, "atl_engine_options", error);
+    if (status == ATL_OK && o.bind != 0 && o.bind != 1)
+        status = atl_fail(error, ATL_INVALID_ARGUMENT, "bind: expected 0 or 1, got %d", o.bind);
     if (status != ATL_OK)
         return status;
     atl_engine *e = calloc(1, sizeof *e);
@@ -59,6 +61,13 @@ atl_status atl_engine_create(const atl_engine_options *options, atl_engine **eng
     }
     *engine = e;
     return ATL_OK;
+}
+
+atl_status atl_engine_create(const atl_engine_options *options, atl_engine **engine, atl_error *error) {
+    atl_fp_state caller = atl_fp_enter();
+    atl_status status = create(options, engine, error);
+    atl_fp_leave(caller);
+    return status;
 }
 
 atl_engine *atl_engine_retain(atl_engine *engine) {

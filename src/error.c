@@ -20,7 +20,7 @@ const char *atl_dtype_name(atl_dtype dtype) {
 }
 
 #define STRING_(x) #x
-#define STRING(x) STRING_(x)
+#define STRING(x)  STRING_(x)
 
 const char *atl_version(void) {
     return STRING(ATL_VERSION_MAJOR) "." STRING(ATL_VERSION_MINOR) "." STRING(ATL_VERSION_PATCH);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpu.h"
 #include "error.h"
 #include "memory.h"
 #include "options.h"
@@ -166,7 +167,7 @@ static atl_status resolve_kind(const atl_layer_desc *desc, const atl_kind **kind
     return *kind ? ATL_OK : ATL_INVALID_ARGUMENT;
 }
 
-atl_status atl_layer_create(const atl_layer_desc *desc, atl_layer **layer, atl_error *error) {
+static atl_status create(const atl_layer_desc *desc, atl_layer **layer, atl_error *error) {
     if (!desc || !layer)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: expected a pointer, got NULL", desc ? "layer" : "desc");
     atl_layer_desc d;
@@ -189,6 +190,13 @@ atl_status atl_layer_create(const atl_layer_desc *desc, atl_layer **layer, atl_e
     }
     *layer = made;
     return ATL_OK;
+}
+
+atl_status atl_layer_create(const atl_layer_desc *desc, atl_layer **layer, atl_error *error) {
+    atl_fp_state caller = atl_fp_enter();
+    atl_status status = create(desc, layer, error);
+    atl_fp_leave(caller);
+    return status;
 }
 
 atl_layer *atl_layer_retain(atl_layer *layer) {

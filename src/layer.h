@@ -12,9 +12,9 @@ struct atl_run_state;
 struct atl_text;
 
 /*
- * A weight by its state_dict name. `shape` names its axes by letters: the same letter is the same width everywhere in the
- * layer, as in {"fc.0.weight", "hC"}, {"fc.2.weight", "Ch"}. Further axes of size 1 are accepted (1x1 convolutions). ""
- * is a scalar, [] or [1].
+ * A weight by its state_dict name. `shape` names its axes by letters: the same letter is the same width everywhere in
+ * the layer, as in {"fc.0.weight", "hC"}, {"fc.2.weight", "Ch"}. Further axes of size 1 are accepted (1x1
+ * convolutions). "" is a scalar, [] or [1].
  */
 typedef struct atl_weight_spec {
     const char *name;
@@ -40,9 +40,9 @@ typedef struct atl_pack {
 
 typedef struct atl_linear {
     int64_t m, k;
-    float *weight;    /* [m][k] */
-    float *bias;      /* [m], or NULL */
-    atl_pack *packs;  /* guarded by the fork lock */
+    float *weight;   /* [m][k] */
+    float *bias;     /* [m], or NULL */
+    atl_pack *packs; /* guarded by the fork lock */
 } atl_linear;
 
 enum { ATL_MAX_PARAMS = 8 };

@@ -6,10 +6,10 @@
 #include "error.h"
 
 static atl_status check_size(size_t got, size_t known, const char *name, atl_error *error) {
-    if (got >= sizeof(size_t) && got <= 16 * known)
+    if (got > sizeof(size_t) && got % sizeof(void *) == 0 && got <= 16 * known)
         return ATL_OK;
-    return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: size is wrong (expected sizeof %s = %zu, got %zu)", name, name, known,
-                    got);
+    return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: size is wrong (expected sizeof %s = %zu, got %zu)", name, name,
+                    known, got);
 }
 
 atl_status atl_read_options(void *defaults, size_t size, const void *from, const char *name, atl_error *error) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "arena.h"
+#include "cpu.h"
 #include "error.h"
 #include "memory.h"
 #include "options.h"
@@ -22,8 +23,8 @@ static atl_status reserve(const char *what, int64_t *total, atl_offset *at, int6
     if (!atl_mul(a, b, &floats) || !atl_mul(floats, c, &floats) || floats > INT64_MAX / 8 ||
         !atl_mul(atl_arena_floats(floats), sizeof(float), &bytes) || !atl_add(*total, bytes, &sum) ||
         sum > INT64_MAX / 2)
-        return atl_fail(error, ATL_OUT_OF_MEMORY, "plan: the %s of %lld x %lld x %lld floats cannot be represented", what,
-                        (long long)a, (long long)b, (long long)c);
+        return atl_fail(error, ATL_OUT_OF_MEMORY, "plan: the %s of %lld x %lld x %lld floats cannot be represented",
+                        what, (long long)a, (long long)b, (long long)c);
     *at = *total / (int64_t)sizeof(float);
     *total = sum;
     return ATL_OK;
@@ -49,8 +50,8 @@ static void add_shape(atl_text *text, int rank, const int64_t *shape) {
 /* Every size positive, and all of them together countable in bytes. */
 static atl_status check_shape(int rank, const int64_t *shape, atl_error *error) {
     if (rank < 1 || rank > ATL_MAX_RANK)
-        return atl_fail(error, ATL_INVALID_ARGUMENT, "shape: rank out of range (expected 1 to %d, got %d)", ATL_MAX_RANK,
-                        rank);
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "shape: rank out of range (expected 1 to %d, got %d)",
+                        ATL_MAX_RANK, rank);
     if (!shape)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "shape: expected a pointer, got NULL");
     char got[256];
@@ -59,7 +60,8 @@ static atl_status check_shape(int rank, const int64_t *shape, atl_error *error) 
     int64_t count = sizeof(float);
     for (int i = 0; i < rank; i++) {
         if (shape[i] < 1)
-            return atl_fail(error, ATL_INVALID_ARGUMENT, "shape: a size below 1 (expected positive sizes, got %s)", got);
+            return atl_fail(error, ATL_INVALID_ARGUMENT, "shape: a size below 1 (expected positive sizes, got %s)",
+                            got);
         if (!atl_mul(count, shape[i], &count))
             return atl_fail(error, ATL_OUT_OF_MEMORY, "shape: more bytes than can be represented (got %s)", got);
     }
@@ -71,11 +73,12 @@ atl_status atl_plan_positions(atl_plan *plan, int64_t channels, atl_error *error
     atl_text text = {got, sizeof got, 0};
     add_shape(&text, plan->rank, plan->shape);
     if (plan->rank < 2 || plan->rank > 4)
-        return atl_fail(error, ATL_INVALID_ARGUMENT, "shape: %s takes [C, positions...] with 1 to 3 position axes (got %s)",
-                        plan->layer->kind->name, got);
+        return atl_fail(error, ATL_INVALID_ARGUMENT,
+                        "shape: %s takes [C, positions...] with 1 to 3 position axes (got %s)", plan->layer->kind->name,
+                        got);
     if (plan->shape[0] != channels)
-        return atl_fail(error, ATL_INVALID_ARGUMENT, "shape: the channels contradict the weights (expected %lld, got %s)",
-                        (long long)channels, got);
+        return atl_fail(error, ATL_INVALID_ARGUMENT,
+                        "shape: the channels contradict the weights (expected %lld, got %s)", (long long)channels, got);
     plan->channels = channels;
     plan->positions = 1;
     for (int i = 1; i < plan->rank; i++)
@@ -125,8 +128,8 @@ static atl_status check_arguments(const void *layer, const void *engine, const v
     return ATL_OK;
 }
 
-atl_status atl_plan_create(atl_layer *layer, atl_engine *engine, int rank, const int64_t *shape,
-                           const atl_plan_options *options, atl_plan **plan, atl_error *error) {
+static atl_status create(atl_layer *layer, atl_engine *engine, int rank, const int64_t *shape,
+                         const atl_plan_options *options, atl_plan **plan, atl_error *error) {
     atl_plan_options o;
     atl_plan_options_init(&o);
     atl_status status = check_arguments(layer, engine, plan, error);
@@ -155,6 +158,14 @@ atl_status atl_plan_create(atl_layer *layer, atl_engine *engine, int rank, const
     atl_engine_retain(engine);
     *plan = made;
     return ATL_OK;
+}
+
+atl_status atl_plan_create(atl_layer *layer, atl_engine *engine, int rank, const int64_t *shape,
+                           const atl_plan_options *options, atl_plan **plan, atl_error *error) {
+    atl_fp_state caller = atl_fp_enter();
+    atl_status status = create(layer, engine, rank, shape, options, plan, error);
+    atl_fp_leave(caller);
+    return status;
 }
 
 atl_plan *atl_plan_retain(atl_plan *plan) {
@@ -187,21 +198,27 @@ int64_t atl_plan_workspace_size(const atl_plan *plan, int64_t batch) {
     return size;
 }
 
+static void describe(const atl_plan *plan, atl_text *out) {
+    const atl_plan_info *info = &plan->info;
+    atl_text_add(out, "%s on samples ", plan->layer->kind->name);
+    add_shape(out, plan->rank, plan->shape);
+    atl_text_add(out, ", %d threads, %s%s\n", atl_pool_threads(plan->engine->pool), atl_isa_name(plan->engine->isa),
+                 plan->small ? ", one sample stays on the calling thread" : "");
+    plan->layer->kind->describe(plan, out);
+    atl_text_add(out, "bound: %.6g MFLOP, %.6g M exponentials, %.6g MB read and written a sample\n", info->flops * 1e-6,
+                 info->exps * 1e-6, info->bytes * 1e-6);
+    atl_text_add(out, "workspace: %lld bytes a sample and %lld for the team\n", (long long)info->workspace_per_sample,
+                 (long long)info->workspace_fixed);
+}
+
 size_t atl_plan_describe(const atl_plan *plan, char *text, size_t capacity) {
     atl_text out = {text, text ? capacity : 0, 0};
     if (text && capacity)
         *text = '\0';
     if (!plan)
         return 0;
-    const atl_plan_info *info = &plan->info;
-    atl_text_add(&out, "%s on samples ", plan->layer->kind->name);
-    add_shape(&out, plan->rank, plan->shape);
-    atl_text_add(&out, ", %d threads, %s%s\n", atl_pool_threads(plan->engine->pool), atl_isa_name(plan->engine->isa),
-                 plan->small ? ", one sample stays on the calling thread" : "");
-    plan->layer->kind->describe(plan, &out);
-    atl_text_add(&out, "bound: %.6g MFLOP, %.6g M exponentials, %.6g MB read and written a sample\n", info->flops * 1e-6,
-                 info->exps * 1e-6, info->bytes * 1e-6);
-    atl_text_add(&out, "workspace: %lld bytes a sample and %lld for the team\n", (long long)info->workspace_per_sample,
-                 (long long)info->workspace_fixed);
+    atl_fp_state caller = atl_fp_enter();
+    describe(plan, &out);
+    atl_fp_leave(caller);
     return out.length;
 }

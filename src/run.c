@@ -47,8 +47,8 @@ void atl_run_tasks(const atl_run_state *run, atl_task_fn *function, void *contex
 
 static atl_status check_workspace(const atl_run_options *options, int64_t size, atl_error *error) {
     if ((uintptr_t)options->workspace % ATL_ALIGN)
-        return atl_fail(error, ATL_INVALID_ARGUMENT, "workspace: misaligned (expected a multiple of %d, got %p)", ATL_ALIGN,
-                        options->workspace);
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "workspace: misaligned (expected a multiple of %d, got %p)",
+                        ATL_ALIGN, options->workspace);
     if (options->workspace_size < size)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "workspace: too small (expected %lld bytes, got %lld)",
                         (long long)size, (long long)options->workspace_size);
@@ -178,12 +178,17 @@ atl_status atl_run_samples(const atl_plan *plan, int64_t batch, const atl_sample
     if (status != ATL_OK)
         return status;
     if (!samples || sample_size < 2 * sizeof(void *) || sample_size > 64 * sizeof(atl_sample))
-        return atl_fail(error, ATL_INVALID_ARGUMENT, "samples: expected a pointer and sizeof(atl_sample) = %zu, got %p and %zu",
-                        sizeof(atl_sample), (const void *)samples, sample_size);
+        return atl_fail(error, ATL_INVALID_ARGUMENT,
+                        "samples: expected a pointer and sizeof(atl_sample) = %zu, got %p and %zu", sizeof(atl_sample),
+                        (const void *)samples, sample_size);
     if (o.x_stride || o.y_stride || o.map_stride)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "x_stride, y_stride, map_stride: expected 0 with samples");
-    atl_run_state run = {.plan = plan, .batch = batch, .samples = (const char *)samples, .sample_size = sample_size,
-                         .x_row = plan->positions, .y_row = plan->positions};
+    atl_run_state run = {.plan = plan,
+                         .batch = batch,
+                         .samples = (const char *)samples,
+                         .sample_size = sample_size,
+                         .x_row = plan->positions,
+                         .y_row = plan->positions};
     status = check_map(&run, atl_run_sample(&run, 0).map != NULL, &o, error);
     if (status == ATL_OK)
         status = atl_check_run(&run, error);

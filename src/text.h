@@ -12,5 +12,4 @@ typedef struct atl_text {
 
 void atl_text_add(atl_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-
 #endif

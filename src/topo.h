@@ -8,7 +8,7 @@
 #include "attentile/attentile.h"
 
 typedef struct atl_topo {
-    char cpu[64]; /* the processor's name, or "unknown" */
+    char cpu[64];                                /* the processor's name, or "unknown" */
     int packages, numa_nodes, cores, processors; /* 0 = unknown */
     int64_t l1d_bytes, l2_bytes, l3_bytes;       /* per instance, 0 = none or unknown */
 } atl_topo;
@@ -27,8 +27,9 @@ int atl_processors_available(void);
  * its ancestors); 0 = no limit. `root` is prepended to /proc and /sys paths: "" except in tests. */
 double atl_cgroup_quota(const char *root);
 
-/* The default team size: ATTENTILE_NUM_THREADS, else the first number of OMP_NUM_THREADS, else min(processors available,
- * quota rounded up). A wrong ATTENTILE_NUM_THREADS is ATL_INVALID_ARGUMENT; a wrong OMP_NUM_THREADS is ignored. */
+/* The default team size: ATTENTILE_NUM_THREADS, else the first number of OMP_NUM_THREADS, else min(processors
+ * available, quota rounded up). A wrong ATTENTILE_NUM_THREADS is ATL_INVALID_ARGUMENT; a wrong OMP_NUM_THREADS is
+ * ignored. */
 atl_status atl_default_threads(int *threads, atl_error *error);
 
 #endif

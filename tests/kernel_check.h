@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The kernel checker: every line of kernels.def against the scalar variant of its slot, bit by bit, between guard pages.
- * Plain C without fork or exec, so that it also runs under user-mode emulation. New lines of kernels.def need no change
- * here; a new slot needs a checker of its own (the build says so).
+ * The kernel checker: every line of kernels.def against the scalar variant of its slot, bit by bit, between guard
+ * pages. Plain C without fork or exec, so that it also runs under user-mode emulation. New lines of kernels.def need no
+ * change here; a new slot needs a checker of its own (the build says so).
  */
 #ifndef ATL_TESTS_KERNEL_CHECK_H
 #define ATL_TESTS_KERNEL_CHECK_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kernel-check: the kernel checker as a program of its own, for emulated machines. Prints the ISA it sees; with an argument
- * it fails unless that is the one. Exit status 0 when every variant that runs here gives the bits of the scalar one. */
+/* kernel-check: the kernel checker as a program of its own, for emulated machines. Prints the ISA it sees; with an
+ * argument it fails unless that is the one. Exit status 0 when every variant that runs here gives the bits of the
+ * scalar one. */
 #include <stdio.h>
 #include <string.h>
 

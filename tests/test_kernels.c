@@ -60,8 +60,8 @@ Test(kernels, every_slot_has_a_variant_on_every_isa) {
         for (int slot = 0; slot < ATL_SLOT_COUNT; slot++) {
             const char *variant = atl_kernels_variant(&table, (atl_slot)slot);
             cr_assert_not_null(variant, "%s has none on %s", atl_slot_name((atl_slot)slot), atl_isa_name((atl_isa)isa));
-            cr_expect_not_null(strstr(variant, atl_isa_name((atl_isa)isa)), "%s on %s is %s", atl_slot_name((atl_slot)slot),
-                               atl_isa_name((atl_isa)isa), variant);
+            cr_expect_not_null(strstr(variant, atl_isa_name((atl_isa)isa)), "%s on %s is %s",
+                               atl_slot_name((atl_slot)slot), atl_isa_name((atl_isa)isa), variant);
         }
     }
 }
@@ -75,7 +75,8 @@ Test(kernels, names_follow_the_grammar) {
         if (entry->mr)
             snprintf(start + n, sizeof start - (size_t)n, "_%dx%d", entry->mr, entry->nr);
         snprintf(end, sizeof end, "_%s", atl_isa_name(entry->isa));
-        cr_expect(strncmp(entry->variant, start, strlen(start)) == 0, "%s does not start with %s", entry->variant, start);
+        cr_expect(strncmp(entry->variant, start, strlen(start)) == 0, "%s does not start with %s", entry->variant,
+                  start);
         cr_expect_str_eq(entry->variant + strlen(entry->variant) - strlen(end), end, "%s", entry->variant);
     }
 }

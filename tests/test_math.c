@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The elementary functions against the C library's in double: a sample of all floats, or, with ATTENTILE_SLOW=1, all 2^32 of
- * them. On the best ISA of this machine; the others give the same bits (test_kernels).
+ * The elementary functions against the C library's in double: a sample of all floats, or, with ATTENTILE_SLOW=1, all
+ * 2^32 of them. On the best ISA of this machine; the others give the same bits (test_kernels).
  */
 #include <criterion/criterion.h>
 #include <float.h>
@@ -76,7 +76,7 @@ static void compare(worst *w, float x, float got, double want, int flushes) {
 static worst sweep(atl_unary f, double (*reference)(double), int flushes) {
     atl_kernels table = kernels();
     worst w = {0};
-    float x[CHUNK], y[CHUNK];
+    static float x[CHUNK], y[CHUNK];
     uint64_t bits = 0;
     while (bits <= UINT32_MAX) {
         int n = 0;
@@ -111,16 +111,18 @@ Test(math, sigmoid_at_the_ends) {
     atl_kernels table = kernels();
     float x[] = {-INFINITY, INFINITY, 0.0f, -0.0f, NAN, -200.0f, 200.0f}, y[7];
     table.unary.fn(x, y, 7, ATL_UNARY_SIGMOID, 0.0f);
-    cr_expect(y[0] == 0.0f && y[1] == 1.0f && y[2] == 0.5f && y[3] == 0.5f && isnan(y[4]) && y[5] == 0.0f && y[6] == 1.0f,
-              "%g %g %g %g %g %g %g", (double)y[0], (double)y[1], (double)y[2], (double)y[3], (double)y[4], (double)y[5],
-              (double)y[6]);
+    cr_expect(y[0] == 0.0f && y[1] == 1.0f && y[2] == 0.5f && y[3] == 0.5f && isnan(y[4]) && y[5] == 0.0f &&
+                  y[6] == 1.0f,
+              "%g %g %g %g %g %g %g", (double)y[0], (double)y[1], (double)y[2], (double)y[3], (double)y[4],
+              (double)y[5], (double)y[6]);
 }
 
 /* 2^t of softmax weights, seen through attention over one key: q = t, k = v = 1, maximum 0. */
 static void weights_of(const atl_kernels *table, const float *t, float *p) {
-    float k[ATL_BLOCK] = {1.0f}, v[ATL_BLOCK] = {1.0f}, scores[ATL_BLOCK * 32], max[32] = {0}, sum[32] = {0};
+    static float scores[ATL_BLOCK * 32];
+    float k[ATL_BLOCK] = {1.0f}, v[ATL_BLOCK] = {1.0f}, max[32] = {0}, sum[32] = {0};
     float out[32] = {0};
-    table->attend.fn(t, k, v, 1, 1, 1, 1.0f, (atl_attend_state){max, sum, out}, scores);
+    table->attend.fn(t, k, v, 1, 1, 1, (atl_attend_state){max, sum, out}, scores);
     memcpy(p, out, (size_t)table->attend.nr * sizeof *p);
 }
 

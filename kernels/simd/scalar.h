@@ -88,7 +88,8 @@ V_INLINE vf v_min_keep(vf a, vf limit) {
 V_INLINE vf v_select_gt(vf a, vf b, vf yes, vf no) {
     return a > b ? yes : no;
 }
-/* Nearest integer, ties to even, for |a| < 2^22; other values come back changed, but stay that large, infinite or NaN. */
+/* Nearest integer, ties to even, for |a| < 2^22; other values come back changed, but stay that large, infinite or NaN.
+ */
 V_INLINE vf v_round(vf a) {
     const float magic = 0x1.8p23f;
     return a + magic - magic;

@@ -6,8 +6,9 @@
  *   VL                    lanes of a vector vf
  *   TILE_MR, TILE_NV      register tile of the products: rows, vectors; TILE_NR lanes
  *   TILE_NAME, ISA_NAME   the two words in a kernel's name
- *   v_load, v_store       VL floats at any address; v_load_part, v_store_part: the first n lanes (n may exceed VL), others
- *                         read as 0 and are not touched in memory
+ *   v_load, v_store       VL floats at any address
+ *   v_load_part, v_store_part
+ *                         the first n lanes (n may exceed VL); others read as 0 and are not touched in memory
  *   v_stream              a store past the caches, aligned to the vector; v_stream_end after the last
  *   v_fma(a, b, c)        a*b + c, rounded once
  *   v_max(a, b)           a > b ? a : b
@@ -39,18 +40,18 @@
 #define NV16    (ATL_SUM_LANES / VL) /* vectors that make up 16 lanes */
 
 /* Function names: KERNEL(sum) is atl_f32_sum_<isa>, TILE_KERNEL(gemm) is atl_f32_gemm_<mr>x<nr>_<isa>. */
-#define ATL_PASTE3_(a, b, c)       a##b##_##c
-#define ATL_PASTE3(a, b, c)        ATL_PASTE3_(a, b, c)
-#define ATL_PASTE4_(a, b, t, c)    a##b##_##t##_##c
-#define ATL_PASTE4(a, b, t, c)     ATL_PASTE4_(a, b, t, c)
-#define KERNEL(op)                 ATL_PASTE3(atl_f32_, op, ISA_NAME)
-#define TILE_KERNEL(op)            ATL_PASTE4(atl_f32_, op, TILE_NAME, ISA_NAME)
+#define ATL_PASTE3_(a, b, c)    a##b##_##c
+#define ATL_PASTE3(a, b, c)     ATL_PASTE3_(a, b, c)
+#define ATL_PASTE4_(a, b, t, c) a##b##_##t##_##c
+#define ATL_PASTE4(a, b, t, c)  ATL_PASTE4_(a, b, t, c)
+#define KERNEL(op)              ATL_PASTE3(atl_f32_, op, ISA_NAME)
+#define TILE_KERNEL(op)         ATL_PASTE4(atl_f32_, op, TILE_NAME, ISA_NAME)
 
 #define UNROLL _Pragma("GCC unroll 16")
 
 /*
- * 2^t for softmax weights: at most 2.1 ULP on [-126, 0], exactly 0 below, 1 at 0, NaN kept. The polynomial is the
- * minimax fit of 2^f on [-1/2, 1/2] with p(0) = 1, rounded to floats by search (exhaustive over f: 2.04 ULP).
+ * 2^t for t <= 0: exactly 0 below -126, 1 at 0, NaN kept. The polynomials are minimax fits of 2^f on [-1/2, 1/2] with
+ * p(0) = 1, the shorter one rounded to floats by search. For softmax weights: at most 2.1 ULP.
  */
 V_INLINE vf v_exp2_weight(vf t) {
     vf n = v_round(t), f = v_sub(t, n);
@@ -63,13 +64,26 @@ V_INLINE vf v_exp2_weight(vf t) {
     return v_scale2_or_zero(p, n, t, v_set(-126.0f));
 }
 
+/* For maps: at most 1 ULP. */
+V_INLINE vf v_exp2_map(vf t) {
+    vf n = v_round(t), f = v_sub(t, n);
+    vf p = v_set(0x1.470b4ap-13f);
+    p = v_fma(p, f, v_set(0x1.5f7276p-10f));
+    p = v_fma(p, f, v_set(0x1.3b270ep-7f));
+    p = v_fma(p, f, v_set(0x1.c6ae72p-5f));
+    p = v_fma(p, f, v_set(0x1.ebfbe2p-3f));
+    p = v_fma(p, f, v_set(0x1.62e432p-1f));
+    p = v_fma(p, f, v_set(1.0f));
+    return v_scale2_or_zero(p, n, t, v_set(-126.0f));
+}
+
 /*
- * exp(x): at most 2 ULP for normal results, 0 below 2^-126, +inf above FLT_MAX, NaN kept. Argument reduction in two parts
- * (Cody, Waite, "Software Manual for the Elementary Functions", 1980): x = n*ln2 + r; e^r = 1 + r + r^2 q(r).
+ * exp(x): at most 2 ULP for normal results, 0 below 2^-126, +inf above FLT_MAX, NaN kept. Argument reduction in two
+ * parts (Cody, Waite, "Software Manual for the Elementary Functions", 1980): x = n*ln2 + r; e^r = 1 + r + r^2 q(r).
  */
 V_INLINE vf v_exp(vf x) {
     const vf lowest = v_set(-0x1.5d589ep+6f); /* the least x with exp(x) >= 2^-126 */
-    vf inside = v_min_keep(x, v_set(89.0f)); /* exp(89) is past FLT_MAX; keeps n small */
+    vf inside = v_min_keep(x, v_set(89.0f));  /* exp(89) is past FLT_MAX; keeps n small */
     vf n = v_round(v_mul(inside, v_set(0x1.715476p+0f)));
     vf r = v_fma(n, v_set(-0x1.62e4p-1f), inside);
     r = v_fma(n, v_set(-0x1.7f7d1cp-20f), r);

@@ -117,8 +117,14 @@ V_INLINE void all_values(const float *v, int64_t c, int64_t keys, const float *w
         value_tile(1, v + i * ATL_BLOCK, keys, weights, alpha, out + i * TILE_NR);
 }
 
+/* What counts for 1 relative to the maximum `max` counts for this relative to `top`: exactly 1 where they are equal,
+ * infinite ones included. */
+V_INLINE vf rescale(vf max, vf top) {
+    return v_select_gt(top, max, v_exp2_weight(v_sub(max, top)), v_set(1.0f));
+}
+
 /* Scores become weights in place; returns their sums per lane: from zero and in order. */
-V_INLINE void weigh(float *scores, int64_t keys, vf slope, const vf shift[TILE_NV], vf sum[TILE_NV]) {
+V_INLINE void weigh(float *scores, int64_t keys, const vf top[TILE_NV], vf sum[TILE_NV]) {
     UNROLL
     for (int v = 0; v < TILE_NV; v++)
         sum[v] = v_zero();
@@ -126,7 +132,7 @@ V_INLINE void weigh(float *scores, int64_t keys, vf slope, const vf shift[TILE_N
         UNROLL
         for (int v = 0; v < TILE_NV; v++) {
             float *s = scores + j * TILE_NR + v * VL;
-            vf p = v_exp2_weight(v_fma(v_load(s), slope, shift[v]));
+            vf p = v_exp2_weight(v_sub(v_load(s), top[v]));
             sum[v] = v_add(sum[v], p);
             v_store(s, p);
         }
@@ -134,38 +140,28 @@ V_INLINE void weigh(float *scores, int64_t keys, vf slope, const vf shift[TILE_N
 }
 
 void TILE_KERNEL(attend)(const float *q, const float *k, const float *v, int64_t d, int64_t c, int64_t keys,
-                         float slope, atl_attend_state state, float *scores) {
-    vf top[TILE_NV], shift[TILE_NV], alpha[TILE_NV], sum[TILE_NV];
+                         atl_attend_state state, float *scores) {
+    vf top[TILE_NV], alpha[TILE_NV], sum[TILE_NV];
     UNROLL
     for (int i = 0; i < TILE_NV; i++)
         top[i] = v_load(state.max + i * VL);
     all_scores(q, k, d, keys, scores, top);
-    vf s = v_set(slope);
     UNROLL
     for (int i = 0; i < TILE_NV; i++) {
-        vf old = v_load(state.max + i * VL);
-        shift[i] = v_neg(v_mul(s, top[i]));
-        /* exactly 1 where the maximum stays, which also keeps an infinite maximum from making NaN of itself */
-        alpha[i] = v_select_gt(top[i], old, v_exp2_weight(v_fma(old, s, shift[i])), v_set(1.0f));
+        alpha[i] = rescale(v_load(state.max + i * VL), top[i]);
         v_store(state.max + i * VL, top[i]);
     }
-    weigh(scores, keys, s, shift, sum);
+    weigh(scores, keys, top, sum);
     UNROLL
     for (int i = 0; i < TILE_NV; i++)
         v_store(state.sum + i * VL, v_fma(v_load(state.sum + i * VL), alpha[i], sum[i]));
     all_values(v, c, keys, scores, alpha, state.out);
 }
 
-/* What a state counts for once the maximum is `top`. */
-V_INLINE vf merge_factor(vf max, vf top, vf slope) {
-    return v_select_gt(top, max, v_exp2_weight(v_fma(max, slope, v_neg(v_mul(slope, top)))), v_set(1.0f));
-}
-
-void KERNEL(merge)(int64_t nr, int64_t c, float slope, atl_attend_state into, atl_attend_state from) {
-    vf s = v_set(slope);
+void KERNEL(merge)(int64_t nr, int64_t c, atl_attend_state into, atl_attend_state from) {
     for (int64_t i = 0; i < nr; i += VL) {
         vf m0 = v_load(into.max + i), m1 = v_load(from.max + i), top = v_max(m1, m0);
-        vf a0 = merge_factor(m0, top, s), a1 = merge_factor(m1, top, s);
+        vf a0 = rescale(m0, top), a1 = rescale(m1, top);
         v_store(into.max + i, top);
         v_store(into.sum + i, v_fma(v_load(into.sum + i), a0, v_mul(v_load(from.sum + i), a1)));
         for (int64_t r = 0; r < c; r++) {

@@ -49,8 +49,7 @@ V_INLINE vf unary(vf x, atl_unary f, vf alpha) {
     case ATL_UNARY_RELU: return v_max_keep(x, v_zero());
     case ATL_UNARY_SILU: return v_mul(x, v_sigmoid(x));
     case ATL_UNARY_SIGMOID: return v_sigmoid(x);
-    case ATL_UNARY_HARD_SIGMOID:
-        return v_min_keep(v_max_keep(v_fma(alpha, x, v_set(0.5f)), v_zero()), v_set(1.0f));
+    case ATL_UNARY_HARD_SIGMOID: return v_min_keep(v_max_keep(v_fma(alpha, x, v_set(0.5f)), v_zero()), v_set(1.0f));
     default: return v_exp(x);
     }
 }

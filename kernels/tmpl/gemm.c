@@ -2,7 +2,8 @@
 /* Template: matrix product into one lane panel, rows broadcast against lanes. */
 #include "../simd/simd.h"
 
-/* Rows [0, mr) of a packed row panel over one block of K; `first` starts the sums, `bias` (last block only) ends them. */
+/* Rows [0, mr) of a packed row panel over one block of K; `first` starts the sums, `bias` (last block only) ends them.
+ */
 V_INLINE void gemm_tile(int mr, int64_t k, const float *a, const float *b, int first, const float *bias, float *c,
                         int64_t ldc) {
     vf acc[TILE_MR][TILE_NV];
@@ -36,8 +37,7 @@ V_INLINE void gemm_tile(int mr, int64_t k, const float *a, const float *b, int f
     }
 }
 
-void TILE_KERNEL(gemm)(int64_t m, int64_t k, const float *a, const float *b, const float *bias, float *c,
-                       int64_t ldc) {
+void TILE_KERNEL(gemm)(int64_t m, int64_t k, const float *a, const float *b, const float *bias, float *c, int64_t ldc) {
     for (int64_t k0 = 0; k0 < k; k0 += ATL_BLOCK) {
         int64_t kn = k - k0 < ATL_BLOCK ? k - k0 : ATL_BLOCK;
         int last = k0 + kn == k;

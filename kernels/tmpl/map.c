@@ -3,7 +3,7 @@
 #include "../simd/simd.h"
 
 /* `mr` queries against VL*TILE_NV keys, of which `keys` exist. */
-V_INLINE void map_tile(int mr, const float *q, const float *k, int64_t d, int64_t keys, float scale, const float *max,
+V_INLINE void map_tile(int mr, const float *q, const float *k, int64_t d, int64_t keys, const float *max,
                        const float *sum, float *map, int64_t stride) {
     vf total[TILE_MR][TILE_NV];
     int64_t d0 = 0;
@@ -44,24 +44,24 @@ V_INLINE void map_tile(int mr, const float *q, const float *k, int64_t d, int64_
         for (int v = 0; v < TILE_NV; v++) {
             if (keys <= v * VL)
                 break;
-            vf p = v_mul(v_exp(v_mul(v_set(scale), v_sub(total[r][v], top))), inverse);
+            vf p = v_mul(v_exp2_map(v_sub(total[r][v], top)), inverse);
             v_store_part(map + r * stride + v * VL, keys - v * VL, p);
         }
     }
 }
 
-void TILE_KERNEL(map)(const float *q, const float *k, int64_t d, int64_t rows, int64_t keys, float scale,
-                      const float *max, const float *sum, float *map, int64_t stride) {
+void TILE_KERNEL(map)(const float *q, const float *k, int64_t d, int64_t rows, int64_t keys, const float *max,
+                      const float *sum, float *map, int64_t stride) {
     for (int64_t i = 0; i < rows; i += TILE_MR) {
         const float *qi = q + i * d;
         for (int64_t j = 0; j < keys; j += TILE_NR) {
             float *to = map + i * stride + j;
             if (i + TILE_MR <= rows) {
-                map_tile(TILE_MR, qi, k + j, d, keys - j, scale, max + i, sum + i, to, stride);
+                map_tile(TILE_MR, qi, k + j, d, keys - j, max + i, sum + i, to, stride);
                 continue;
             }
             for (int64_t r = 0; r < rows - i; r++)
-                map_tile(1, qi + r, k + j, d, keys - j, scale, max + i + r, sum + i + r, to + r * stride, stride);
+                map_tile(1, qi + r, k + j, d, keys - j, max + i + r, sum + i + r, to + r * stride, stride);
         }
     }
 }

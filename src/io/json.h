@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The JSON that checkpoints hold: objects, strings and sizes. Strict (RFC 8259, valid UTF-8), in place and without
- * allocating. Why not jansson: its tree can take 45 times the text, and where an allocation fails inside a string,
- * version 2.14 reads on without the lost character.
+ * allocating. Why not jansson, which the command uses for its own output: measured on version 2.14, its tree takes 18 to
+ * 20 times a dense legal header and 77 times a hostile one before that can be refused; a failed allocation can make it
+ * lose characters of a name or abort the process, and so can a real number under some locales.
  *
  * Functions return false when something else came: `expected` then says what was wanted and `at` is where.
  */

@@ -12,8 +12,10 @@ static const char *const activations[] = {"relu", "silu", NULL};
 static const char *const gates[] = {"sigmoid", "hard-sigmoid", NULL};
 enum { ACTIVATION, GATE, ALPHA, BATCH_FIRST };
 static const atl_param_spec params[] = {
-    {"activation", ATL_PARAM_CHOICE, 0, activations}, {"gate", ATL_PARAM_CHOICE, 0, gates},
-    {"alpha", ATL_PARAM_NUMBER, 1.0 / 6.0, NULL},     {"batch_first", ATL_PARAM_BOOL, 1, NULL},
+    {"activation", ATL_PARAM_CHOICE, 0, activations},
+    {"gate", ATL_PARAM_CHOICE, 0, gates},
+    {"alpha", ATL_PARAM_NUMBER, 1.0 / 6.0, NULL},
+    {"batch_first", ATL_PARAM_BOOL, 1, NULL},
     {0},
 };
 

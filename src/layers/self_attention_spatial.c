@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Self-attention over positions: SAGAN (Zhang et al., ICML 2019), DANet's position attention (Fu et al., CVPR 2019). See
- * <attentile/layers.h>. */
+/* Self-attention over positions: SAGAN (Zhang et al., ICML 2019), DANet's position attention (Fu et al., CVPR 2019).
+ * See <attentile/layers.h>. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,7 +25,9 @@ static atl_status build(atl_layer *layer, float **w, atl_error *error) {
         return status;
     atl_linear *all = &layer->linears[0];
     int has_bias = w[QUERY_BIAS] || w[KEY_BIAS] || w[VALUE_BIAS];
-    *all = (atl_linear){.m = m, .k = c, .weight = malloc((size_t)(m * c) * sizeof(float)),
+    *all = (atl_linear){.m = m,
+                        .k = c,
+                        .weight = malloc((size_t)(m * c) * sizeof(float)),
                         .bias = has_bias ? calloc((size_t)m, sizeof(float)) : NULL};
     if (!all->weight || (has_bias && !all->bias))
         return atl_fail(error, ATL_OUT_OF_MEMORY, "layer: out of memory");
@@ -56,9 +58,16 @@ static atl_status plan(atl_plan *plan, atl_error *error) {
         return status;
     int64_t width = layer->widths['d'];
     atl_attend_op *attend = &plan->op.spatial.attend;
-    *attend = (atl_attend_op){.d = width, .c = plan->channels, .queries = plan->positions, .keys = plan->positions,
-                              .scale = (float)layer->params[SCALE], .gamma = layer->linears[1].weight[0],
-                              .panels = project->panels, .rows = project->m, .q_row = 0, .k_row = width,
+    *attend = (atl_attend_op){.d = width,
+                              .c = plan->channels,
+                              .queries = plan->positions,
+                              .keys = plan->positions,
+                              .scale = (float)layer->params[SCALE],
+                              .gamma = layer->linears[1].weight[0],
+                              .panels = project->panels,
+                              .rows = project->m,
+                              .q_row = 0,
+                              .k_row = width,
                               .v_row = 2 * width};
     return atl_attend_plan(plan, attend, error);
 }

@@ -2,10 +2,9 @@
 /*
  * Tiled attention. A task is a tile of queries (lanes) over a run of keys; online softmax keeps max, sum and output per
  * query, so no score outlives its block of keys. Where there are few queries, keys are split into chunks whose states
- * are merged in order; the chunks depend on the per-sample shape alone, and one task runs all of them when tiles suffice.
+ * are merged in order; the chunks depend on the per-sample shape alone, and one task runs all of them when tiles
+ * suffice.
  */
-#include <float.h>
-#include <math.h>
 #include <string.h>
 
 #include "../arena.h"
@@ -15,14 +14,18 @@
 #include "ops.h"
 
 enum {
-    LANE_GROUP = 32,       /* what the number of chunks counts queries in, on every ISA */
-    WANTED_PIECES = 64,    /* lane groups times chunks, where keys allow */
+    LANE_GROUP = 32,    /* what the number of chunks counts queries in, on every ISA */
+    WANTED_PIECES = 64, /* lane groups times chunks, where keys allow */
     CHUNK_MIN_KEYS = 512,
     TILE_MAX = 256,
     TILE_STATE = 96 * 1024, /* bytes of output state that a tile may hold: shares a second-level cache with keys */
     TASKS_PER_THREAD = 4,
     MAP_ROWS = 48 /* of a task; a multiple of every map tile */
 };
+
+/* The maximum that every query starts from, in scores times log2(e): finite, so that rows of -inf stay NaN-free until
+ * the division. */
+static const float floor_score = -1e30f;
 
 /* ---- plan ---- */
 
@@ -43,12 +46,9 @@ static atl_status reserve_scratch(atl_plan *plan, atl_attend_op *op, atl_error *
     const struct {
         atl_offset *at;
         int64_t a, b;
-    } slot[] = {{&op->q_lanes, op->d, op->tile},
-                {&op->scores, ATL_BLOCK, nr},
-                {&op->state, op->c + 2, op->tile},
-                {&op->other_state, op->chunks > 1 ? op->c + 2 : 0, op->tile},
-                {&op->map_q, op->d, MAP_ROWS},
-                {&op->map_statistics, 2, MAP_ROWS}};
+    } slot[] = {{&op->q_lanes, op->d, op->tile},   {&op->scores, ATL_BLOCK, nr},
+                {&op->state, op->c + 2, op->tile}, {&op->other_state, op->chunks > 1 ? op->c + 2 : 0, op->tile},
+                {&op->map_q, op->d, MAP_ROWS},     {&op->map_statistics, 2, MAP_ROWS}};
     atl_status status = atl_reserve_sample(plan, &op->statistics, 2, tiles, op->tile, error);
     if (status == ATL_OK)
         status = atl_reserve_sample(plan, &op->partial, op->chunks > 1 ? op->chunks : 0, (op->c + 2) * tiles, op->tile,
@@ -62,9 +62,6 @@ atl_status atl_attend_plan(atl_plan *plan, atl_attend_op *op, atl_error *error) 
     int64_t nr = plan->engine->kernels.attend.nr;
     int64_t threads = atl_pool_threads(plan->engine->pool);
     split_keys(op);
-    op->negate = op->scale < 0;
-    op->scale = fabsf(op->scale);
-    op->floor = op->scale > 1e-6f ? -1e30f / op->scale : -1e36f;
     op->tile = atl_min(TILE_MAX, TILE_STATE / (op->c * (int64_t)sizeof(float)));
     int64_t fair = atl_ceil_div(op->queries, TASKS_PER_THREAD * threads); /* keep all threads busy on one sample */
     op->tile = atl_max(nr, atl_min(op->tile, fair) / nr * nr);
@@ -77,7 +74,7 @@ typedef struct job {
     const atl_run_state *run;
     const atl_attend_op *op;
     const atl_kernels *kernels;
-    float slope;
+    float slope; /* scale * log2(e): queries are multiplied by it, so that weights are powers of 2 */
     int64_t tiles, wants_statistics;
     int64_t row_tasks; /* of the map, a sample */
 } job;
@@ -90,14 +87,14 @@ static atl_attend_state panel_state(const atl_attend_op *op, float *state, int64
 static void clear_state(const atl_attend_op *op, float *state) {
     memset(state, 0, (size_t)state_floats(op) * sizeof(float));
     for (int64_t i = 0; i < op->tile; i++)
-        state[op->c * op->tile + i] = op->floor;
+        state[op->c * op->tile + i] = floor_score;
 }
 
 static const float *panel_row(const job *j, int64_t b, int64_t block, int64_t row) {
     return atl_run_workspace(j->run, b) + j->op->panels + (block * j->op->rows + row) * ATL_BLOCK;
 }
 
-/* Queries [from, from + tile) as lane panels [d][nr]; zero beyond the last. */
+/* Queries [from, from + tile), scaled, as lane panels [d][nr]; zero beyond the last. */
 static void load_queries(const job *j, int64_t b, int64_t from, float *lanes) {
     const atl_attend_op *op = j->op;
     int64_t nr = j->kernels->attend.nr;
@@ -108,8 +105,8 @@ static void load_queries(const job *j, int64_t b, int64_t from, float *lanes) {
             if (n)
                 memcpy(to, panel_row(j, b, i / ATL_BLOCK, op->q_row + l) + i % ATL_BLOCK, (size_t)n * sizeof(float));
             memset(to + n, 0, (size_t)(nr - n) * sizeof(float));
-            for (int64_t v = 0; op->negate && v < n; v++)
-                to[v] = -to[v];
+            for (int64_t v = 0; v < n; v++)
+                to[v] *= j->slope;
         }
     }
 }
@@ -119,13 +116,14 @@ static void attend_chunk(const job *j, int64_t b, int64_t tile, int64_t chunk, c
                          float *state) {
     const atl_attend_op *op = j->op;
     int64_t nr = j->kernels->attend.nr, used = atl_min(op->tile, op->queries - tile * op->tile);
-    int64_t first = chunk * op->chunk_blocks, end = atl_min(first + op->chunk_blocks, atl_ceil_div(op->keys, ATL_BLOCK));
+    int64_t first = chunk * op->chunk_blocks,
+            end = atl_min(first + op->chunk_blocks, atl_ceil_div(op->keys, ATL_BLOCK));
     clear_state(op, state);
     for (int64_t block = first; block < end; block++) {
         const float *k = panel_row(j, b, block, op->k_row), *v = panel_row(j, b, block, op->v_row);
         int64_t keys = atl_min(ATL_BLOCK, op->keys - block * ATL_BLOCK);
         for (int64_t p = 0; p < used; p += nr)
-            j->kernels->attend.fn(lanes + p * op->d, k, v, op->d, op->c, keys, j->slope, panel_state(op, state, p), scores);
+            j->kernels->attend.fn(lanes + p * op->d, k, v, op->d, op->c, keys, panel_state(op, state, p), scores);
     }
 }
 
@@ -133,7 +131,7 @@ static void merge_states(const job *j, float *into, float *from) {
     const atl_attend_op *op = j->op;
     int64_t nr = j->kernels->attend.nr;
     for (int64_t p = 0; p < op->tile; p += nr)
-        j->kernels->merge.fn(nr, op->c, j->slope, panel_state(op, into, p), panel_state(op, from, p));
+        j->kernels->merge.fn(nr, op->c, panel_state(op, into, p), panel_state(op, from, p));
 }
 
 static void finish_tile(const job *j, int64_t b, int64_t tile, float *state) {
@@ -142,8 +140,8 @@ static void finish_tile(const job *j, int64_t b, int64_t tile, float *state) {
     atl_sample sample = atl_run_sample(run, b);
     int64_t nr = j->kernels->attend.nr, from = tile * op->tile, used = atl_min(op->tile, op->queries - from);
     for (int64_t p = 0; p < used; p += nr)
-        j->kernels->finish.fn(nr, op->c, atl_min(nr, used - p), op->gamma, panel_state(op, state, p), sample.x + from + p,
-                              run->x_row, sample.y + from + p, run->y_row);
+        j->kernels->finish.fn(nr, op->c, atl_min(nr, used - p), op->gamma, panel_state(op, state, p),
+                              sample.x + from + p, run->x_row, sample.y + from + p, run->y_row);
     if (!j->wants_statistics)
         return;
     float *max = atl_run_workspace(run, b) + op->statistics;
@@ -207,8 +205,8 @@ static void load_map_rows(const job *j, int64_t b, int64_t first, int64_t count,
     for (int64_t r = 0; r < count; r++) {
         int64_t i = map_position(j->run, first + r);
         for (int64_t l = 0; l < op->d; l++) {
-            float value = panel_row(j, b, i / ATL_BLOCK, op->q_row + l)[i % ATL_BLOCK];
-            q[(r / mr * op->d + l) * mr + r % mr] = op->negate ? -value : value;
+            q[(r / mr * op->d + l) * mr + r % mr] =
+                panel_row(j, b, i / ATL_BLOCK, op->q_row + l)[i % ATL_BLOCK] * j->slope;
         }
         statistics[r] = max[i];
         statistics[MAP_ROWS + r] = max[j->tiles * op->tile + i];
@@ -220,13 +218,13 @@ static void map_rows(void *context, int64_t task, int slot) {
     const atl_attend_op *op = j->op;
     int64_t b = task / j->row_tasks, first = task % j->row_tasks * MAP_ROWS;
     int64_t count = atl_min(MAP_ROWS, j->run->map_rows.count - first);
-    float *scratch = atl_run_scratch(j->run, slot), *q = scratch + op->map_q, *statistics = scratch + op->map_statistics;
+    float *scratch = atl_run_scratch(j->run, slot), *q = scratch + op->map_q,
+          *statistics = scratch + op->map_statistics;
     float *map = atl_run_sample(j->run, b).map + first * op->keys;
     load_map_rows(j, b, first, count, q, statistics);
     for (int64_t key = 0; key < op->keys; key += ATL_BLOCK)
         j->kernels->map.fn(q, panel_row(j, b, key / ATL_BLOCK, op->k_row), op->d, count,
-                           atl_min(ATL_BLOCK, op->keys - key), op->scale, statistics, statistics + MAP_ROWS, map + key,
-                           op->keys);
+                           atl_min(ATL_BLOCK, op->keys - key), statistics, statistics + MAP_ROWS, map + key, op->keys);
 }
 
 /* ---- run ---- */
@@ -234,8 +232,13 @@ static void map_rows(void *context, int64_t task, int slot) {
 void atl_attend_run(const atl_run_state *run, const atl_attend_op *op) {
     int64_t threads = atl_pool_threads(run->plan->engine->pool);
     int has_map = atl_run_sample(run, 0).map != NULL;
-    job j = {run, op, &run->plan->engine->kernels, (float)(op->scale * 1.4426950408889634), atl_ceil_div(op->queries, op->tile),
-             has_map, atl_ceil_div(run->map_rows.count, MAP_ROWS)};
+    job j = {run,
+             op,
+             &run->plan->engine->kernels,
+             (float)(op->scale * 1.4426950408889634),
+             atl_ceil_div(op->queries, op->tile),
+             has_map,
+             atl_ceil_div(run->map_rows.count, MAP_ROWS)};
     int64_t tasks = run->batch * j.tiles;
     if (op->chunks == 1 || threads == 1 || tasks >= TASKS_PER_THREAD * threads) {
         atl_run_tasks(run, whole_tile, &j, tasks);
@@ -249,9 +252,11 @@ void atl_attend_run(const atl_run_state *run, const atl_attend_op *op) {
 
 void atl_attend_describe(const atl_plan *plan, const atl_attend_op *op, atl_text *text) {
     const atl_kernels *k = &plan->engine->kernels;
-    atl_text_add(text, "attend: %lld queries x %lld keys, d %lld, c %lld, tiles of %lld queries, blocks of %d keys, "
-                 "%lld chunk%s (%s, %s, %s)\n", (long long)op->queries, (long long)op->keys, (long long)op->d,
-                 (long long)op->c, (long long)op->tile, ATL_BLOCK, (long long)op->chunks, op->chunks == 1 ? "" : "s",
-                 k->attend.variant, k->merge.variant, k->finish.variant);
+    atl_text_add(text,
+                 "attend: %lld queries x %lld keys, d %lld, c %lld, tiles of %lld queries, blocks of %d keys, "
+                 "%lld chunk%s (%s, %s, %s)\n",
+                 (long long)op->queries, (long long)op->keys, (long long)op->d, (long long)op->c, (long long)op->tile,
+                 ATL_BLOCK, (long long)op->chunks, op->chunks == 1 ? "" : "s", k->attend.variant, k->merge.variant,
+                 k->finish.variant);
     atl_text_add(text, "map: on request, recomputed by rows from max and sum (%s)\n", k->map.variant);
 }

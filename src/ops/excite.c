@@ -120,8 +120,8 @@ void atl_excite_run(const atl_run_state *run, const atl_excite_op *op) {
 
 void atl_excite_describe(const atl_plan *plan, const atl_excite_op *op, atl_text *text) {
     const atl_kernels *k = &plan->engine->kernels;
-    atl_text_add(text, "squeeze: mean over %lld positions, 16 lanes, restarted every %d (%s)\n", (long long)plan->positions,
-                 ATL_SUM_RESTART, k->sum.variant);
+    atl_text_add(text, "squeeze: mean over %lld positions, 16 lanes, restarted every %d (%s)\n",
+                 (long long)plan->positions, ATL_SUM_RESTART, k->sum.variant);
     atl_text_add(text, "excite: %lld -> %lld -> %lld, blocks of %d (%s, %s)\n", (long long)plan->channels,
                  (long long)op->hidden, (long long)plan->channels, ATL_BLOCK, k->fc.variant, k->unary.variant);
     atl_text_add(text, "scale: sample per task, or groups of %lld channels when samples are few (%s)\n",

@@ -53,18 +53,16 @@ void atl_project_describe(const struct atl_plan *plan, const atl_project_op *op,
 
 typedef struct atl_attend_op {
     int64_t d, c, queries, keys;
-    float scale; /* >= 0 */
-    int negate;  /* queries change sign: a negative scale */
+    float scale; /* of the logits */
     float gamma;
-    float floor; /* the maximum that every query starts from */
     /* where in the sample's workspace: panels of `rows` rows, and the first row of each part */
     atl_offset panels;
     int64_t rows, q_row, k_row, v_row;
-    int64_t tile;        /* queries of a task, a multiple of nr */
-    int64_t chunks;      /* runs of keys whose states are merged in order: a function of queries and keys alone */
+    int64_t tile;   /* queries of a task, a multiple of nr */
+    int64_t chunks; /* runs of keys whose states are merged in order: a function of queries and keys alone */
     int64_t chunk_blocks;
-    atl_offset partial;  /* chunk states, when there are several */
-    atl_offset statistics; /* max and sum per query, for the map */
+    atl_offset partial;                                                    /* chunk states, when there are several */
+    atl_offset statistics;                                                 /* max and sum per query, for the map */
     atl_offset q_lanes, scores, state, other_state, map_q, map_statistics; /* in the slot's scratch */
 } atl_attend_op;
 

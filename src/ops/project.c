@@ -64,6 +64,7 @@ void atl_project_run(const atl_run_state *run, const atl_project_op *op) {
 }
 
 void atl_project_describe(const atl_plan *plan, const atl_project_op *op, atl_text *text) {
-    atl_text_add(text, "project: %lld x %lld over %lld positions into panels of %d, blocks of %d (%s)\n", (long long)op->m,
-                 (long long)op->k, (long long)plan->positions, ATL_BLOCK, ATL_BLOCK, plan->engine->kernels.gemm.variant);
+    atl_text_add(text, "project: %lld x %lld over %lld positions into panels of %d, blocks of %d (%s)\n",
+                 (long long)op->m, (long long)op->k, (long long)plan->positions, ATL_BLOCK, ATL_BLOCK,
+                 plan->engine->kernels.gemm.variant);
 }
