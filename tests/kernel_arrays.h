@@ -28,8 +28,8 @@ void fill_special(check *c, float *x, int64_t count);
 /* A whole number in [low, high]. */
 int64_t pick(check *c, int64_t low, int64_t high);
 
-/* Same bits, any NaN being as good as another. */
-int same_bits(const float *a, const float *b, int64_t count);
+/* Same bits, any NaN being as good as another. `want` also goes into the digest. */
+int same_bits(check *c, const float *got, const float *want, int64_t count);
 
 /* Counts a case; on failure keeps the message of the first. */
 void verdict(check *c, int ok, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -11,6 +11,7 @@
 
 typedef struct kernel_report {
     long cases, failures;
+    uint64_t digest; /* of all reference results: equal on every machine for the same seed and tile */
     char first[256]; /* the first failure, with the sizes that give it */
 } kernel_report;
 

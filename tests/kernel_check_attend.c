@@ -65,7 +65,7 @@ void check_gemm(check *c, atl_gemm_fn *kernel, atl_gemm_fn *reference) {
         g.a = a, g.b = b, g.bias = size % 2 ? bias : NULL;
         gemm_with(c, c->entry, kernel, &g, out);
         gemm_with(c, c->scalar, reference, &g, want);
-        verdict(c, same_bits(out, want, g.m * g.lanes), "m %lld k %lld", (long long)g.m, (long long)g.k);
+        verdict(c, same_bits(c, out, want, g.m * g.lanes), "m %lld k %lld", (long long)g.m, (long long)g.k);
     }
 }
 
@@ -120,17 +120,24 @@ static void attend_case_run(check *c, atl_attend_fn *kernel, atl_attend_fn *refe
     for (int64_t i = 0; i < t.lanes; i++)
         if (want[(channels + 1) * t.lanes + i] != want[(channels + 1) * t.lanes + i])
             out[channels * t.lanes + i] = want[channels * t.lanes + i];
-    verdict(c, same_bits(out, want, floats), "d %lld c %lld keys %lld special %d", (long long)d, (long long)channels,
+    verdict(c, same_bits(c, out, want, floats), "d %lld c %lld keys %lld special %d", (long long)d, (long long)channels,
             (long long)keys, special);
 }
 
 void check_attend(check *c, atl_attend_fn *kernel, atl_attend_fn *reference) {
-    for (int64_t keys = 1; keys <= ATL_BLOCK; keys = next_size(c, keys))
-        attend_case_run(c, kernel, reference, pick(c, 1, 9), pick(c, 1, 20), keys, keys % 2 == 0);
-    for (int64_t d = 1; d <= 160; d = next_size(c, d))
-        attend_case_run(c, kernel, reference, d, pick(c, 1, 5), pick(c, 1, 30), 0);
-    for (int64_t channels = 1; channels <= 160; channels = next_size(c, channels))
-        attend_case_run(c, kernel, reference, pick(c, 1, 5), channels, pick(c, 1, 30), 0);
+    /* two picks in one call would come in an order that compilers choose */
+    for (int64_t keys = 1; keys <= ATL_BLOCK; keys = next_size(c, keys)) {
+        int64_t d = pick(c, 1, 9), channels = pick(c, 1, 20);
+        attend_case_run(c, kernel, reference, d, channels, keys, keys % 2 == 0);
+    }
+    for (int64_t d = 1; d <= 160; d = next_size(c, d)) {
+        int64_t channels = pick(c, 1, 5), keys = pick(c, 1, 30);
+        attend_case_run(c, kernel, reference, d, channels, keys, 0);
+    }
+    for (int64_t channels = 1; channels <= 160; channels = next_size(c, channels)) {
+        int64_t d = pick(c, 1, 5), keys = pick(c, 1, 30);
+        attend_case_run(c, kernel, reference, d, channels, keys, 0);
+    }
 }
 
 /* ---- merge ---- */
@@ -160,7 +167,7 @@ void check_merge(check *c, atl_merge_fn *kernel, atl_merge_fn *reference) {
         memcpy(want, into, (size_t)floats * sizeof *want);
         kernel(nr, channels, state_of(into, nr, channels), state_of(from, nr, channels));
         reference(nr, channels, state_of(want, nr, channels), state_of(from, nr, channels));
-        verdict(c, same_bits(into, want, floats), "c %lld nr %lld", (long long)channels, (long long)nr);
+        verdict(c, same_bits(c, into, want, floats), "c %lld nr %lld", (long long)channels, (long long)nr);
     }
 }
 
@@ -177,11 +184,11 @@ void check_finish(check *c, atl_finish_fn *kernel, atl_finish_fn *reference) {
         memset(want, 0, (size_t)floats * sizeof *y);
         kernel(nr, channels, n, 0.7f, state_of(state, nr, channels), x, stride, y, stride);
         reference(nr, channels, n, 0.7f, state_of(state, nr, channels), x, stride, want, stride);
-        verdict(c, same_bits(y, want, floats), "c %lld n %lld", (long long)channels, (long long)n);
+        verdict(c, same_bits(c, y, want, floats), "c %lld n %lld", (long long)channels, (long long)n);
         kernel(nr, channels, n, 0.7f, state_of(state, nr, channels), x, stride, x, stride);
         for (int64_t r = 0; r < channels; r++)
-            verdict(c, same_bits(x + r * stride, want + r * stride, n), "c %lld n %lld in place", (long long)channels,
-                    (long long)n);
+            verdict(c, same_bits(c, x + r * stride, want + r * stride, n), "c %lld n %lld in place",
+                    (long long)channels, (long long)n);
     }
 }
 
@@ -226,7 +233,7 @@ void check_map(check *c, atl_map_fn *kernel, atl_map_fn *reference) {
         memset(want, 0, (size_t)floats * sizeof *map);
         map_with(c, c->entry, kernel, dense, d, rows, keys, k, statistics, map, stride);
         map_with(c, c->scalar, reference, dense, d, rows, keys, k, statistics, want, stride);
-        verdict(c, same_bits(map, want, floats), "d %lld rows %lld keys %lld", (long long)d, (long long)rows,
+        verdict(c, same_bits(c, map, want, floats), "d %lld rows %lld keys %lld", (long long)d, (long long)rows,
                 (long long)keys);
     }
 }

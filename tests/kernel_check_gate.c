@@ -18,7 +18,7 @@ void check_sum(check *c, atl_sum_fn *kernel, atl_sum_fn *reference) {
             special ? fill_special(c, x, (rows - 1) * stride + n) : fill_plain(c, x, (rows - 1) * stride + n, 3.0f);
             kernel(x, n, rows, stride, out);
             reference(x, n, rows, stride, want);
-            verdict(c, same_bits(out, want, rows), "n %lld rows %lld stride %lld", (long long)n, (long long)rows,
+            verdict(c, same_bits(c, out, want, rows), "n %lld rows %lld stride %lld", (long long)n, (long long)rows,
                     (long long)stride);
         }
     }
@@ -36,13 +36,13 @@ void check_scale(check *c, atl_scale_fn *kernel, atl_scale_fn *reference) {
             memset(want, 0, (size_t)ys * sizeof *y);
             kernel(x, y, n, rows, x_stride, y_stride, scale, stream);
             reference(x, want, n, rows, x_stride, y_stride, scale, stream);
-            verdict(c, same_bits(y, want, ys), "n %lld rows %lld stream %d", (long long)n, (long long)rows, stream);
+            verdict(c, same_bits(c, y, want, ys), "n %lld rows %lld stream %d", (long long)n, (long long)rows, stream);
         }
         want = array(c, 4, xs);
         reference(x, want, n, rows, x_stride, x_stride, scale, 0);
         kernel(x, x, n, rows, x_stride, x_stride, scale, 0);
         for (int64_t r = 0; r < rows; r++)
-            verdict(c, same_bits(x + r * x_stride, want + r * x_stride, n), "n %lld in place", (long long)n);
+            verdict(c, same_bits(c, x + r * x_stride, want + r * x_stride, n), "n %lld in place", (long long)n);
     }
 }
 
@@ -57,7 +57,7 @@ void check_fc(check *c, atl_fc_fn *kernel, atl_fc_fn *reference) {
         for (int with_bias = 0; with_bias < 2; with_bias++) {
             kernel(x, k, w, with_bias ? bias : NULL, m, out);
             reference(x, k, w, with_bias ? bias : NULL, m, want);
-            verdict(c, same_bits(out, want, m), "k %lld m %lld bias %d", (long long)k, (long long)m, with_bias);
+            verdict(c, same_bits(c, out, want, m), "k %lld m %lld bias %d", (long long)k, (long long)m, with_bias);
         }
     }
 }
@@ -69,8 +69,8 @@ void check_unary(check *c, atl_unary_fn *kernel, atl_unary_fn *reference) {
             n % 2 ? fill_special(c, x, n) : fill_plain(c, x, n, 100.0f);
             kernel(x, y, n, (atl_unary)f, 0.2f);
             reference(x, want, n, (atl_unary)f, 0.2f);
-            verdict(c, same_bits(y, want, n), "function %d n %lld", f, (long long)n);
+            verdict(c, same_bits(c, y, want, n), "function %d n %lld", f, (long long)n);
             kernel(x, x, n, (atl_unary)f, 0.2f);
-            verdict(c, same_bits(x, want, n), "function %d n %lld in place", f, (long long)n);
+            verdict(c, same_bits(c, x, want, n), "function %d n %lld in place", f, (long long)n);
         }
 }

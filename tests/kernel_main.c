@@ -22,8 +22,8 @@ int main(int argc, char **argv) {
             continue;
         kernel_report report;
         kernel_check(entry, 1, 0, &report);
-        printf("%-34s %6ld cases, %ld failures%s%s\n", entry->variant, report.cases, report.failures,
-               report.failures ? ": " : "", report.first);
+        printf("%-34s %6ld cases, digest %016llx, %ld failures%s%s\n", entry->variant, report.cases,
+               (unsigned long long)report.digest, report.failures, report.failures ? ": " : "", report.first);
         checked += report.cases > 0;
         wrong += report.failures > 0 || report.cases == 0;
     }

@@ -25,9 +25,15 @@ static void expect_png(const char *name, int width, int height) {
 }
 
 Test(command_demo, prints_what_it_measured_and_draws) {
-    static const char *const parts[] = {"picture: ",  "self-attention-spatial: each of 576 pixels", "\nse: ",
-                                        "GFLOP/s",    "GB/s",  "MiB over input and output", "the N x N matrix would take",
-                                        "error     0.", "./attention.png"};
+    static const char *const parts[] = {"picture: ",
+                                        "self-attention-spatial: each of 576 pixels",
+                                        "\nse: ",
+                                        "GFLOP/s",
+                                        "GB/s",
+                                        "MiB over input and output",
+                                        "the N x N matrix would take",
+                                        "error     0.",
+                                        "./attention.png"};
     const outcome *o = shell("\"$A\" demo --size 24 --threads 2");
     expect_done(o);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)

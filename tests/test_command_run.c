@@ -32,6 +32,7 @@ Test(command_run, both_spellings_of_options_and_any_order) {
     put_input();
     expect_done(shell("\"$A\" run --output=y.npy --threads=2 --layer=auto --input=x.npy w.st"));
     expect_values("y.npy", 3, x_shape, gated);
+    expect_done(shell("\"$A\" run w.st --layer se --prefix '' --input x.npy --output z.npy && cmp y.npy z.npy"));
     expect_done(shell("cp w.st ./-w && \"$A\" run --output z.npy --input x.npy --layer auto -- -w && cmp y.npy z.npy"));
 }
 
@@ -137,7 +138,8 @@ Test(command_run, same_bytes_for_any_threads_and_isa) {
         x[i] = (float)((i * 2654435761u) % 1000) / 250 - 2;
     put_attention("w.st");
     put_array("x.npy", 4, shape, x);
-    expect_done(shell("ATTENTILE_MAX_ISA=scalar \"$A\" run w.st --layer auto --input x.npy --output y1.npy --threads 1"));
+    expect_done(
+        shell("ATTENTILE_MAX_ISA=scalar \"$A\" run w.st --layer auto --input x.npy --output y1.npy --threads 1"));
     for (int threads = 2; threads <= 4; threads++)
         expect_done(shell("\"$A\" run w.st --layer auto --input x.npy --output y2.npy --threads %d --repeat 2 "
                           ">/dev/null && cmp y1.npy y2.npy",
@@ -168,6 +170,7 @@ Test(command_run, wrong_usage) {
         {"--layer se --input x.npy --output y.npy --set gate", "expected NAME=VALUE"},
         {"--layer se --input x.npy --output y.npy --set =silu", "expected NAME=VALUE"},
         {"--layer se --input x.npy --output y.npy --set alpha=1 --set alpha=2", "\"alpha\" is given twice"},
+        {"--layer se --input x.npy --output y.npy --map a.npy --map-rows=", "got \"\""},
         {"--layer se --input x.npy --output y.npy --rename fc", "expected NAME=VALUE"},
         {"--layer se --input x.npy --output y.npy --repeat 0", "from 1 to"},
         {"--layer se --input x.npy --output y.npy --threads 1025", "from 1 to 1024"},
@@ -207,6 +210,7 @@ Test(command_run, wrong_files) {
         {"w.st --layer auto --prefix a. --input x.npy --output y.npy", "w.st: "},
         {"w.st --layer se --input x.npy --output absent/y.npy", "absent/y.npy: "},
         {"w.st --layer se --input x.npy --output .", ".: "},
+        {"w.st --layer se --input x.npy --output=", ": "},
         {"w.st --layer se --input x.npy --output pipe", "pipe: "},
         {"w.st --layer se --input x.npy --output /dev/full", "/dev/full: "},
     };
