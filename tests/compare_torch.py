@@ -4,9 +4,9 @@
 
 compare_torch.py [--command PATH] [--configs N] [--seed S]
 
-Each configuration is a module whose state_dict goes to the command as a safetensors file, in a random dtype. The tolerance
-of every output is derived from the same numbers: what float32 arithmetic may do to a sum of K random terms, carried through
-the layer (u = 2^-24). Exit status 0 all agree, 1 some differ, 77 PyTorch is not installed.
+Each configuration is a module whose state_dict goes to the command as a safetensors file, in a random dtype. The
+tolerance of every output is derived from the same numbers: what float32 arithmetic may do to a sum of K random terms,
+carried through the layer (u = 2^-24). Exit status 0 all agree, 1 some differ, 77 PyTorch is not installed.
 """
 import argparse
 import ast

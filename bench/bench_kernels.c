@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every kernel of kernels.def that this machine runs, alone on one thread: VARIANT/SHAPE. A new line of kernels.def
+ * needs no change here; a new slot needs a body and shapes (the build and the start say so).
+ *
+ * peak_share is the part of one core's multiply-add peak with the variant's instruction set. That is measured before
+ * every benchmark and the best so far counts, as disturbance only ever lowers it.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cpu.h"
+#include "fill.h"
+#include "kernels.h"
+#include "machine.h"
+#include "shim.h"
+
+enum { ARRAYS = 8, LANES = 96 /* queries of a tile: a multiple of every variant's lanes */ };
+
+/* Sizes, each slot's own. */
+typedef struct kernel_shape {
+    atl_slot slot;
+    const char *name;
+    int64_t rows, n; /* rows of an array, elements of a row */
+    int64_t d, c;    /* channels of query and key, and of the value */
+    int option;      /* scale: stream; unary: the function */
+} kernel_shape;
+
+static const kernel_shape shapes[] = {
+    {ATL_SLOT_sum, "512x49", .rows = 512, .n = 49},
+    {ATL_SLOT_sum, "64x3136", .rows = 64, .n = 3136},
+    {ATL_SLOT_scale, "512x49", .rows = 512, .n = 49},
+    {ATL_SLOT_scale, "64x3136", .rows = 64, .n = 3136},
+    {ATL_SLOT_scale, "1024x3136-stream", .rows = 1024, .n = 3136, .option = 1},
+    {ATL_SLOT_fc, "256to16", .rows = 16, .n = 256},
+    {ATL_SLOT_fc, "16to256", .rows = 256, .n = 16},
+    {ATL_SLOT_unary, "relu-1024", .n = 1024, .option = ATL_UNARY_RELU},
+    {ATL_SLOT_unary, "silu-1024", .n = 1024, .option = ATL_UNARY_SILU},
+    {ATL_SLOT_unary, "sigmoid-1024", .n = 1024, .option = ATL_UNARY_SIGMOID},
+    {ATL_SLOT_unary, "hard-sigmoid-1024", .n = 1024, .option = ATL_UNARY_HARD_SIGMOID},
+    {ATL_SLOT_unary, "exp-1024", .n = 1024, .option = ATL_UNARY_EXP},
+    {ATL_SLOT_gemm, "80x64", .rows = 80, .n = 64},
+    {ATL_SLOT_gemm, "256x256", .rows = 256, .n = 256},
+    {ATL_SLOT_gemm, "320x256", .rows = 320, .n = 256},
+    {ATL_SLOT_attend, "d8-c64", .n = 4096, .d = 8, .c = 64},
+    {ATL_SLOT_attend, "d32-c256", .n = 4096, .d = 32, .c = 256},
+    {ATL_SLOT_attend, "d64-c64", .n = 4096, .d = 64, .c = 64},
+    {ATL_SLOT_merge, "c64", .c = 64},
+    {ATL_SLOT_merge, "c256", .c = 256},
+    {ATL_SLOT_finish, "c64", .n = 4096, .c = 64},
+    {ATL_SLOT_finish, "c256", .n = 4096, .c = 256},
+    {ATL_SLOT_map, "48x128-d8", .rows = 48, .n = 128, .d = 8},
+    {ATL_SLOT_map, "48x128-d64", .rows = 48, .n = 128, .d = 64},
+};
+
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+typedef struct kernel_bench {
+    const atl_kernel_entry *entry;
+    const kernel_shape *shape;
+    double *peak; /* GFLOP/s of one core, shared by the variants of an instruction set */
+    int measured;
+    float *arrays[ARRAYS];
+    int array_count;
+} kernel_bench;
+
+/* An array of random values that lives as long as the body runs. */
+static float *array(kernel_bench *b, int64_t count) {
+    size_t size = ((size_t)count * sizeof(float) + 63) / 64 * 64;
+    float *values = b->array_count < ARRAYS ? aligned_alloc(64, size) : NULL;
+    if (!values) {
+        fprintf(stderr, "bench-kernels: no memory for %lld floats\n", (long long)count);
+        exit(1);
+    }
+    fill(values, count, FILL_RANDOM, 1.0f, (uint64_t)b->array_count);
+    return b->arrays[b->array_count++] = values;
+}
+
+static int64_t ceil_to(int64_t n, int64_t multiple) {
+    return (n + multiple - 1) / multiple * multiple;
+}
+
+/* ---- rates of one iteration ---- */
+
+static void report_bytes(bench_state *state, double bytes) {
+    bench_counter(state, "GB/s", bytes * 1e-9 / bench_seconds(state));
+}
+
+static void report_flops(bench_state *state, double flops) {
+    bench_counter(state, "GFLOP/s", flops * 1e-9 / bench_seconds(state));
+}
+
+static void report_peak_share(bench_state *state, const kernel_bench *b, double flops) {
+    report_flops(state, flops);
+    if (*b->peak > 0)
+        bench_counter(state, "peak_share", flops * 1e-9 / bench_seconds(state) / *b->peak);
+}
+
+/* ---- bodies, one per slot of kernels.def ---- */
+
+#define ATL_SLOT(name) static void bench_##name(bench_state *state, atl_##name##_fn *kernel, kernel_bench *b);
+#include "kernels.def"
+#undef ATL_SLOT
+
+static void bench_sum(bench_state *state, atl_sum_fn *kernel, kernel_bench *b) {
+    int64_t rows = b->shape->rows, n = b->shape->n;
+    float *x = array(b, rows * n), *out = array(b, rows);
+    while (bench_next(state))
+        kernel(x, n, rows, n, out);
+    report_bytes(state, 4.0 * (double)(rows * n));
+}
+
+static void bench_scale(bench_state *state, atl_scale_fn *kernel, kernel_bench *b) {
+    int64_t rows = b->shape->rows, n = b->shape->n;
+    float *x = array(b, rows * n), *y = array(b, rows * n), *factor = array(b, rows);
+    while (bench_next(state))
+        kernel(x, y, n, rows, n, n, factor, b->shape->option);
+    report_bytes(state, 8.0 * (double)(rows * n));
+}
+
+static void bench_fc(bench_state *state, atl_fc_fn *kernel, kernel_bench *b) {
+    int64_t m = b->shape->rows, k = b->shape->n;
+    float *x = array(b, k), *w = array(b, ceil_to(m, 16) * k), *bias = array(b, m), *out = array(b, m);
+    while (bench_next(state))
+        kernel(x, k, w, bias, m, out);
+    report_flops(state, 2.0 * (double)(m * k));
+}
+
+static void bench_unary(bench_state *state, atl_unary_fn *kernel, kernel_bench *b) {
+    int64_t n = b->shape->n;
+    float *x = array(b, n), *y = array(b, n);
+    while (bench_next(state))
+        kernel(x, y, n, (atl_unary)b->shape->option, 1.0f / 6.0f);
+    bench_counter(state, "Gelements/s", (double)n * 1e-9 / bench_seconds(state));
+}
+
+/* As a projection calls it: the lane panels of one block of positions against all rows. */
+static void bench_gemm(bench_state *state, atl_gemm_fn *kernel, kernel_bench *b) {
+    int64_t m = b->shape->rows, k = b->shape->n, nr = b->entry->nr, lanes = ceil_to(ATL_BLOCK, nr);
+    float *a = array(b, ceil_to(m, b->entry->mr) * k), *x = array(b, k * lanes), *bias = array(b, m);
+    float *c = array(b, m * lanes);
+    while (bench_next(state))
+        for (int64_t p = 0; p < lanes; p += nr)
+            kernel(m, k, a, x + p * k, bias, c + p, lanes);
+    report_peak_share(state, b, 2.0 * (double)(m * k * lanes));
+}
+
+/* As a tile of queries calls it: every block of keys against all lane panels, from a cleared state. */
+static void bench_attend(bench_state *state, atl_attend_fn *kernel, kernel_bench *b) {
+    const kernel_shape *s = b->shape;
+    int64_t nr = b->entry->nr, lanes = ceil_to(LANES, nr);
+    float *q = array(b, s->d * lanes), *k = array(b, s->d * s->n), *v = array(b, s->c * s->n);
+    float *max = array(b, lanes), *sum = array(b, lanes), *out = array(b, s->c * lanes);
+    float *scores = array(b, ATL_BLOCK * nr);
+    while (bench_next(state)) {
+        for (int64_t i = 0; i < lanes; i++)
+            max[i] = -1e30f, sum[i] = 0.0f;
+        for (int64_t i = 0; i < s->c * lanes; i++)
+            out[i] = 0.0f;
+        for (int64_t j = 0; j < s->n; j += ATL_BLOCK)
+            for (int64_t p = 0; p < lanes; p += nr)
+                kernel(q + p * s->d, k + j * s->d, v + j * s->c, s->d, s->c, ATL_BLOCK,
+                       (atl_attend_state){max + p, sum + p, out + p * s->c}, scores);
+    }
+    report_peak_share(state, b, 2.0 * (double)(lanes * s->n * (s->d + s->c)));
+}
+
+static void bench_merge(bench_state *state, atl_merge_fn *kernel, kernel_bench *b) {
+    int64_t c = b->shape->c, nr = LANES;
+    atl_attend_state into = {array(b, nr), array(b, nr), array(b, c * nr)};
+    atl_attend_state from = {array(b, nr), array(b, nr), array(b, c * nr)};
+    while (bench_next(state))
+        kernel(nr, c, into, from);
+    report_bytes(state, 12.0 * (double)(c * nr));
+}
+
+/* Rows of x and y are as far apart as in an image of n positions. */
+static void bench_finish(bench_state *state, atl_finish_fn *kernel, kernel_bench *b) {
+    int64_t c = b->shape->c, n = b->shape->n, nr = LANES;
+    atl_attend_state finished = {array(b, nr), array(b, nr), array(b, c * nr)};
+    float *x = array(b, c * n), *y = array(b, c * n);
+    while (bench_next(state))
+        kernel(nr, c, nr, 0.5f, finished, x, n, y, n);
+    report_bytes(state, 12.0 * (double)(c * nr));
+}
+
+static void bench_map(bench_state *state, atl_map_fn *kernel, kernel_bench *b) {
+    int64_t rows = b->shape->rows, keys = b->shape->n, d = b->shape->d;
+    float *q = array(b, ceil_to(rows, b->entry->mr) * d), *k = array(b, d * ATL_BLOCK);
+    float *max = array(b, rows), *sum = array(b, rows), *map = array(b, rows * keys);
+    for (int64_t i = 0; i < rows; i++)
+        max[i] = 16.0f, sum[i] = 1.0f; /* no score of these values comes near it */
+    while (bench_next(state))
+        kernel(q, k, d, rows, keys, max, sum, map, keys);
+    report_flops(state, 2.0 * (double)(rows * keys * d));
+    bench_counter(state, "Gelements/s", (double)(rows * keys) * 1e-9 / bench_seconds(state));
+}
+
+/* ---- the list ---- */
+
+static void measure_peak(kernel_bench *b) {
+    double peak = b->measured ? 0 : machine_fma_gflops(atl_isa_name(b->entry->isa), 1);
+    if (peak > *b->peak)
+        *b->peak = peak;
+    b->measured = 1;
+}
+
+static void bench_kernel(bench_state *state, void *context) {
+    kernel_bench *b = context;
+    measure_peak(b);
+    switch (b->entry->slot) {
+#define ATL_SLOT(name)                                                                                                 \
+    case ATL_SLOT_##name:                                                                                              \
+        bench_##name(state, (atl_##name##_fn *)b->entry->fn, b);                                                       \
+        break;
+#include "kernels.def"
+#undef ATL_SLOT
+    default: break;
+    }
+    while (b->array_count > 0)
+        free(b->arrays[--b->array_count]);
+}
+
+/* Registers a variant with every shape of its slot; returns their number. */
+static int add_entry(const atl_kernel_entry *entry, kernel_bench *benches) {
+    static double peaks[ATL_ISA_COUNT];
+    char name[128];
+    int count = 0;
+    for (int i = 0; i < SHAPES; i++) {
+        if (shapes[i].slot != entry->slot)
+            continue;
+        benches[count] = (kernel_bench){.entry = entry, .shape = &shapes[i], .peak = &peaks[entry->isa]};
+        snprintf(name, sizeof name, "%s/%s", entry->variant, shapes[i].name);
+        bench_add(name, bench_kernel, &benches[count++]);
+    }
+    if (count == 0)
+        fprintf(stderr, "bench-kernels: slot %s has no shapes\n", atl_slot_name(entry->slot));
+    return count;
+}
+
+int main(int argc, char **argv) {
+    int status = 0, count = 0;
+    if (bench_init(argc, argv))
+        return 2;
+    kernel_bench *benches = calloc((size_t)atl_kernel_entry_count * SHAPES, sizeof *benches);
+    if (!benches)
+        return 1;
+    for (int i = 0; i < atl_kernel_entry_count; i++) {
+        if (!atl_isa_includes(atl_cpu_best(), atl_kernel_entries[i].isa))
+            continue;
+        int added = add_entry(&atl_kernel_entries[i], benches + count);
+        count += added;
+        status |= added == 0;
+    }
+    status |= bench_run() == 0;
+    free(benches);
+    return status;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "weights.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fill.h"
+
+/* A weight [out, in] or, with in 0, a vector [out]. */
+static int add(weights *w, const char *name, int64_t out, int64_t in, float scale, uint64_t *seed) {
+    int64_t count = in ? out * in : out;
+    float *values = malloc((size_t)count * sizeof *values);
+    if (!values)
+        return -1;
+    fill(values, count, FILL_RANDOM, scale, fill_bits(seed));
+    w->tensors[w->desc.tensor_count++] =
+        (atl_tensor){.name = name, .data = values, .dtype = ATL_F32, .rank = in ? 2 : 1, .shape = {out, in}};
+    return 0;
+}
+
+/* A linear layer; `bias` NULL = without one. */
+static int add_linear(weights *w, const char *weight, const char *bias, int64_t out, int64_t in, uint64_t *seed) {
+    if (add(w, weight, out, in, sqrtf(3.0f / (float)in), seed))
+        return -1;
+    return bias ? add(w, bias, out, 0, 0.5f, seed) : 0;
+}
+
+static int add_se(weights *w, const shape_row *row, uint64_t *seed) {
+    int64_t c = row->shape[0], hidden = shape_number(row, "hidden", 1);
+    int64_t bias = shape_number(row, "bias", 1);
+    return add_linear(w, "fc.0.weight", bias ? "fc.0.bias" : NULL, hidden, c, seed) ||
+           add_linear(w, "fc.2.weight", bias ? "fc.2.bias" : NULL, c, hidden, seed);
+}
+
+static int add_self_attention_spatial(weights *w, const shape_row *row, uint64_t *seed) {
+    int64_t c = row->shape[0], d = shape_number(row, "d", 1);
+    int64_t bias = shape_number(row, "bias", 1);
+    return add_linear(w, "query_conv.weight", bias ? "query_conv.bias" : NULL, d, c, seed) ||
+           add_linear(w, "key_conv.weight", bias ? "key_conv.bias" : NULL, d, c, seed) ||
+           add_linear(w, "value_conv.weight", bias ? "value_conv.bias" : NULL, c, c, seed) ||
+           add(w, "gamma", 1, 0, 1, seed);
+}
+
+static const struct {
+    const char *kind;
+    int (*add)(weights *w, const shape_row *row, uint64_t *seed);
+} makers[] = {{"se", add_se}, {"self-attention-spatial", add_self_attention_spatial}};
+
+int weights_make(weights *w, const shape_row *row, uint64_t seed) {
+    memset(w, 0, sizeof *w);
+    atl_layer_desc_init(&w->desc);
+    w->desc.kind = row->kind;
+    w->desc.tensors = w->tensors;
+    w->desc.params = w->params;
+    w->desc.param_count = shape_params(row, w->params);
+    for (size_t i = 0; i < sizeof makers / sizeof *makers; i++)
+        if (strcmp(makers[i].kind, row->kind) == 0 && makers[i].add(w, row, &seed) == 0)
+            return 0;
+    weights_free(w);
+    return -1;
+}
+
+void weights_free(weights *w) {
+    for (size_t i = 0; i < w->desc.tensor_count; i++)
+        free((void *)w->tensors[i].data);
+    w->desc.tensor_count = 0;
+}
