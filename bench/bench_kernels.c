@@ -149,7 +149,9 @@ static void bench_gemm(bench_state *state, atl_gemm_fn *kernel, kernel_bench *b)
 static void bench_attend(bench_state *state, atl_attend_fn *kernel, kernel_bench *b) {
     const kernel_shape *s = b->shape;
     int64_t nr = b->entry->nr, lanes = ceil_to(LANES, nr);
-    float *q = array(b, s->d * lanes), *k = array(b, s->d * s->n), *v = array(b, s->c * s->n);
+    int64_t blocks = s->n / ATL_BLOCK;
+    float *q = array(b, s->d * lanes), *k = array(b, blocks * s->d * ATL_PANEL_ROW);
+    float *v = array(b, blocks * s->c * ATL_PANEL_ROW);
     float *max = array(b, lanes), *sum = array(b, lanes), *out = array(b, s->c * lanes);
     float *scores = array(b, ATL_BLOCK * nr);
     while (bench_next(state)) {
@@ -157,9 +159,9 @@ static void bench_attend(bench_state *state, atl_attend_fn *kernel, kernel_bench
             max[i] = -1e30f, sum[i] = 0.0f;
         for (int64_t i = 0; i < s->c * lanes; i++)
             out[i] = 0.0f;
-        for (int64_t j = 0; j < s->n; j += ATL_BLOCK)
+        for (int64_t j = 0; j < blocks; j++)
             for (int64_t p = 0; p < lanes; p += nr)
-                kernel(q + p * s->d, k + j * s->d, v + j * s->c, s->d, s->c, ATL_BLOCK,
+                kernel(q + p * s->d, k + j * s->d * ATL_PANEL_ROW, v + j * s->c * ATL_PANEL_ROW, s->d, s->c, ATL_BLOCK,
                        (atl_attend_state){max + p, sum + p, out + p * s->c}, scores);
     }
     report_peak_share(state, b, 2.0 * (double)(lanes * s->n * (s->d + s->c)));
@@ -186,7 +188,7 @@ static void bench_finish(bench_state *state, atl_finish_fn *kernel, kernel_bench
 
 static void bench_map(bench_state *state, atl_map_fn *kernel, kernel_bench *b) {
     int64_t rows = b->shape->rows, keys = b->shape->n, d = b->shape->d;
-    float *q = array(b, ceil_to(rows, b->entry->mr) * d), *k = array(b, d * ATL_BLOCK);
+    float *q = array(b, ceil_to(rows, b->entry->mr) * d), *k = array(b, d * ATL_PANEL_ROW);
     float *max = array(b, rows), *sum = array(b, rows), *map = array(b, rows * keys);
     for (int64_t i = 0; i < rows; i++)
         max[i] = 16.0f, sum[i] = 1.0f; /* no score of these values comes near it */

@@ -14,14 +14,16 @@
 
 /* Sums over K and over keys run in blocks of this many terms, each from zero and in order; block results are added
  * in order. Also the width of a panel of positions. */
-#define ATL_BLOCK 128
+#define ATL_BLOCK 256
 /* Horizontal sums: this many lanes, restarted after ATL_SUM_RESTART elements; lanes are added pairwise (i with
  * i + 8, then + 4, + 2, + 1), restarts in order. */
 #define ATL_SUM_LANES   16
 #define ATL_SUM_RESTART 1024
 
-/* Positions come in panels [block][row][ATL_BLOCK]: row `r` of position `i` of a panel with R rows is element
- * (i / ATL_BLOCK * R + r) * ATL_BLOCK + i % ATL_BLOCK. */
+/* Positions come in panels [block][row][ATL_PANEL_ROW], of which ATL_BLOCK are positions: row `r` of position `i` of a
+ * panel with R rows is element (i / ATL_BLOCK * R + r) * ATL_PANEL_ROW + i % ATL_BLOCK. A row is a cache line longer than
+ * a power of two, so that a column of many rows spreads over all sets of a cache. */
+#define ATL_PANEL_ROW (ATL_BLOCK + 16)
 
 /* ---- kernel types ---- */
 
@@ -61,7 +63,8 @@ typedef struct atl_attend_state {
 } atl_attend_state;
 
 /* Adds up to ATL_BLOCK keys to the state of nr queries: scores s = K^T q, weights 2^(s - max), out = V weights. q is
- * [d][nr], times log2(e) and the scale of the logits; k and v are rows of a panel: [d][ATL_BLOCK] and [c][ATL_BLOCK].
+ * [d][nr], times log2(e) and the scale of the logits; k and v are rows of a panel: [d][ATL_PANEL_ROW] and
+ * [c][ATL_PANEL_ROW].
  * `scores` is scratch of [ATL_BLOCK][nr]. */
 typedef void atl_attend_fn(const float *q, const float *k, const float *v, int64_t d, int64_t c, int64_t keys,
                            atl_attend_state state, float *scores);

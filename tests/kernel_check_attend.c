@@ -75,7 +75,7 @@ enum { BLOCKS = 3 };
 
 typedef struct attend_case {
     int64_t d, c, lanes, keys[BLOCKS];
-    float *q, *k, *v; /* [d][lanes], [BLOCKS][d][ATL_BLOCK], [BLOCKS][c][ATL_BLOCK] */
+    float *q, *k, *v; /* [d][lanes], [BLOCKS][d][ATL_PANEL_ROW], [BLOCKS][c][ATL_PANEL_ROW] */
 } attend_case;
 
 /* All blocks by one variant; out is [c + 2][lanes]: outputs, max, sum. */
@@ -89,7 +89,7 @@ static void attend_with(check *c, const atl_kernel_entry *entry, atl_attend_fn *
         for (int64_t i = 0; i < nr; i++)
             max[i] = -1e30f, sum[i] = 0.0f;
         for (int64_t block = 0; block < BLOCKS; block++)
-            fn(q, t->k + block * t->d * ATL_BLOCK, t->v + block * t->c * ATL_BLOCK, t->d, t->c, t->keys[block],
+            fn(q, t->k + block * t->d * ATL_PANEL_ROW, t->v + block * t->c * ATL_PANEL_ROW, t->d, t->c, t->keys[block],
                (atl_attend_state){max, sum, o}, scores);
         for (int64_t r = 0; r < t->c; r++)
             memcpy(out + r * t->lanes + p, o + r * nr, (size_t)nr * sizeof *out);
@@ -101,17 +101,17 @@ static void attend_with(check *c, const atl_kernel_entry *entry, atl_attend_fn *
 static void attend_case_run(check *c, atl_attend_fn *kernel, atl_attend_fn *reference, int64_t d, int64_t channels,
                             int64_t keys, int special) {
     attend_case t = {.d = d, .c = channels, .lanes = c->entry->nr, .keys = {keys, pick(c, 1, ATL_BLOCK), 1}};
-    if (d * channels > 2000) /* keep emulated fma affordable */
+    if (d * channels > 4000) /* keep emulated fma affordable */
         t.keys[1] = 3;
     int64_t floats = (channels + 2) * t.lanes;
     t.q = array(c, 0, d * t.lanes);
-    t.k = array(c, 1, BLOCKS * d * ATL_BLOCK);
-    t.v = array(c, 2, BLOCKS * channels * ATL_BLOCK);
+    t.k = array(c, 1, BLOCKS * d * ATL_PANEL_ROW);
+    t.v = array(c, 2, BLOCKS * channels * ATL_PANEL_ROW);
     float *out = array(c, 6, floats), *want = array(c, 7, floats);
     fill_plain(c, t.q, d * t.lanes, (float)pick(c, 1, 20));
-    fill_plain(c, t.k, BLOCKS * d * ATL_BLOCK, 3.0f);
-    special ? fill_special(c, t.v, BLOCKS * channels * ATL_BLOCK)
-            : fill_plain(c, t.v, BLOCKS * channels * ATL_BLOCK, 1.0f);
+    fill_plain(c, t.k, BLOCKS * d * ATL_PANEL_ROW, 3.0f);
+    special ? fill_special(c, t.v, BLOCKS * channels * ATL_PANEL_ROW)
+            : fill_plain(c, t.v, BLOCKS * channels * ATL_PANEL_ROW, 1.0f);
     if (special)
         fill_special(c, t.q, d * t.lanes);
     attend_with(c, c->entry, kernel, &t, out);
@@ -130,11 +130,11 @@ void check_attend(check *c, atl_attend_fn *kernel, atl_attend_fn *reference) {
         int64_t d = pick(c, 1, 9), channels = pick(c, 1, 20);
         attend_case_run(c, kernel, reference, d, channels, keys, keys % 2 == 0);
     }
-    for (int64_t d = 1; d <= 160; d = next_size(c, d)) {
+    for (int64_t d = 1; d <= 264; d = next_size(c, d)) {
         int64_t channels = pick(c, 1, 5), keys = pick(c, 1, 30);
         attend_case_run(c, kernel, reference, d, channels, keys, 0);
     }
-    for (int64_t channels = 1; channels <= 160; channels = next_size(c, channels)) {
+    for (int64_t channels = 1; channels <= 257; channels = next_size(c, channels)) {
         int64_t d = pick(c, 1, 5), keys = pick(c, 1, 30);
         attend_case_run(c, kernel, reference, d, channels, keys, 0);
     }
@@ -209,7 +209,7 @@ static float top_score(const float *q, const float *k, int64_t d, int64_t keys) 
         for (int64_t d0 = 0; d0 < d; d0 += ATL_BLOCK) {
             float s = 0.0f;
             for (int64_t l = d0; l < d && l < d0 + ATL_BLOCK; l++)
-                s = fmaf(q[l], k[l * ATL_BLOCK + j], s);
+                s = fmaf(q[l], k[l * ATL_PANEL_ROW + j], s);
             total = d0 ? total + s : s;
         }
         top = total > top ? total : top;
@@ -219,12 +219,12 @@ static float top_score(const float *q, const float *k, int64_t d, int64_t keys) 
 
 void check_map(check *c, atl_map_fn *kernel, atl_map_fn *reference) {
     for (int64_t keys = 1; keys <= ATL_BLOCK; keys = next_size(c, keys)) {
-        int64_t d = keys % 8 ? pick(c, 1, 12) : pick(c, 100, 200), rows = pick(c, 1, 30), stride = keys + pick(c, 0, 3);
+        int64_t d = keys % 8 ? pick(c, 1, 12) : pick(c, 250, 300), rows = pick(c, 1, 30), stride = keys + pick(c, 0, 3);
         int64_t floats = (rows - 1) * stride + keys;
-        float *dense = array(c, 0, rows * d), *k = array(c, 1, d * ATL_BLOCK), *statistics = array(c, 3, 2 * rows);
+        float *dense = array(c, 0, rows * d), *k = array(c, 1, d * ATL_PANEL_ROW), *statistics = array(c, 3, 2 * rows);
         float *map = array(c, 4, floats), *want = array(c, 5, floats);
         fill_plain(c, dense, rows * d, 2.0f);
-        keys % 3 ? fill_plain(c, k, d * ATL_BLOCK, 2.0f) : fill_special(c, k, d * ATL_BLOCK);
+        keys % 3 ? fill_plain(c, k, d * ATL_PANEL_ROW, 2.0f) : fill_special(c, k, d * ATL_PANEL_ROW);
         for (int64_t r = 0; r < rows; r++) {
             statistics[r] = top_score(dense + r * d, k, d, keys);
             statistics[rows + r] = (float)pick(c, 1, 60);

@@ -3,39 +3,21 @@
  * Template: attention over one block of keys, lanes = queries. Online softmax after Milakov, Gimelshein (2018) and Dao
  * et al. (2022); the lane layout makes maximum and sum lane vectors, so nothing is ever summed across lanes.
  */
-#include "../simd/simd.h"
+#include "tile.h"
 
-/* Scores of `mr` keys from key j on: rows = keys. The largest score per lane is folded into top. */
-V_INLINE void score_tile(int mr, const float *q, const float *k, int64_t d, float *scores, vf top[TILE_NV]) {
+/* Scores of keys [j, j + mr): rows = keys. The largest score per lane is folded into top. */
+V_INLINE void score_tile(int mr, int64_t j, const float *q, const float *k, int64_t d, float *scores, vf *top) {
     for (int64_t d0 = 0; d0 < d; d0 += ATL_BLOCK) {
-        int64_t end = d - d0 < ATL_BLOCK ? d : d0 + ATL_BLOCK;
-        vf acc[TILE_MR][TILE_NV];
-        UNROLL
-        for (int r = 0; r < mr; r++) {
-            UNROLL
-            for (int v = 0; v < TILE_NV; v++)
-                acc[r][v] = v_zero();
-        }
-        for (int64_t l = d0; l < end; l++) {
-            vf lanes[TILE_NV];
-            UNROLL
-            for (int v = 0; v < TILE_NV; v++)
-                lanes[v] = v_load(q + l * TILE_NR + v * VL);
-            UNROLL
-            for (int r = 0; r < mr; r++) {
-                vf key = v_set(k[l * ATL_BLOCK + r]);
-                UNROLL
-                for (int v = 0; v < TILE_NV; v++)
-                    acc[r][v] = v_fma(key, lanes[v], acc[r][v]);
-            }
-        }
+        int64_t n = d - d0 < ATL_BLOCK ? d - d0 : ATL_BLOCK;
+        tile acc;
+        tile_product(mr, k + d0 * ATL_PANEL_ROW + j, 1, ATL_PANEL_ROW, q + d0 * TILE_NR, TILE_NR, n, acc);
         UNROLL
         for (int r = 0; r < mr; r++) {
             UNROLL
             for (int v = 0; v < TILE_NV; v++) {
-                float *to = scores + r * TILE_NR + v * VL;
+                float *to = scores + (j + r) * TILE_NR + v * VL;
                 vf s = d0 ? v_add(v_load(to), acc[r][v]) : acc[r][v];
-                if (end == d)
+                if (d0 + n == d)
                     top[v] = v_max(s, top[v]);
                 v_store(to, s);
             }
@@ -43,78 +25,19 @@ V_INLINE void score_tile(int mr, const float *q, const float *k, int64_t d, floa
     }
 }
 
-/* out[r] = fma(out[r], alpha, block) for `mr` channels: rows = channels. */
-V_INLINE void value_tile(int mr, const float *v0, int64_t keys, const float *weights, const vf alpha[TILE_NV],
+/* out = fma(out, alpha, block) for channels [i, i + mr): rows = channels. */
+V_INLINE void value_tile(int mr, int64_t i, const float *v0, int64_t keys, const float *weights, const vf *alpha,
                          float *out) {
-    vf acc[TILE_MR][TILE_NV];
-    UNROLL
-    for (int r = 0; r < mr; r++) {
-        UNROLL
-        for (int v = 0; v < TILE_NV; v++)
-            acc[r][v] = v_zero();
-    }
-    for (int64_t j = 0; j < keys; j++) {
-        vf lanes[TILE_NV];
-        UNROLL
-        for (int v = 0; v < TILE_NV; v++)
-            lanes[v] = v_load(weights + j * TILE_NR + v * VL);
-        UNROLL
-        for (int r = 0; r < mr; r++) {
-            vf value = v_set(v0[r * ATL_BLOCK + j]);
-            UNROLL
-            for (int v = 0; v < TILE_NV; v++)
-                acc[r][v] = v_fma(value, lanes[v], acc[r][v]);
-        }
-    }
+    tile acc;
+    tile_product(mr, v0 + i * ATL_PANEL_ROW, ATL_PANEL_ROW, 1, weights, TILE_NR, keys, acc);
     UNROLL
     for (int r = 0; r < mr; r++) {
         UNROLL
         for (int v = 0; v < TILE_NV; v++) {
-            float *to = out + r * TILE_NR + v * VL;
+            float *to = out + (i + r) * TILE_NR + v * VL;
             v_store(to, v_fma(v_load(to), alpha[v], acc[r][v]));
         }
     }
-}
-
-V_INLINE void all_scores(const float *q, const float *k, int64_t d, int64_t keys, float *scores, vf top[TILE_NV]) {
-    int64_t j = 0;
-    for (; j + TILE_MR <= keys; j += TILE_MR)
-        score_tile(TILE_MR, q, k + j, d, scores + j * TILE_NR, top);
-    if (TILE_MR > 8 && keys - j >= 8) {
-        score_tile(8, q, k + j, d, scores + j * TILE_NR, top);
-        j += 8;
-    }
-    if (TILE_MR > 4 && keys - j >= 4) {
-        score_tile(4, q, k + j, d, scores + j * TILE_NR, top);
-        j += 4;
-    }
-    if (keys - j >= 2) {
-        score_tile(2, q, k + j, d, scores + j * TILE_NR, top);
-        j += 2;
-    }
-    if (j < keys)
-        score_tile(1, q, k + j, d, scores + j * TILE_NR, top);
-}
-
-V_INLINE void all_values(const float *v, int64_t c, int64_t keys, const float *weights, const vf alpha[TILE_NV],
-                         float *out) {
-    int64_t i = 0;
-    for (; i + TILE_MR <= c; i += TILE_MR)
-        value_tile(TILE_MR, v + i * ATL_BLOCK, keys, weights, alpha, out + i * TILE_NR);
-    if (TILE_MR > 8 && c - i >= 8) {
-        value_tile(8, v + i * ATL_BLOCK, keys, weights, alpha, out + i * TILE_NR);
-        i += 8;
-    }
-    if (TILE_MR > 4 && c - i >= 4) {
-        value_tile(4, v + i * ATL_BLOCK, keys, weights, alpha, out + i * TILE_NR);
-        i += 4;
-    }
-    if (c - i >= 2) {
-        value_tile(2, v + i * ATL_BLOCK, keys, weights, alpha, out + i * TILE_NR);
-        i += 2;
-    }
-    if (i < c)
-        value_tile(1, v + i * ATL_BLOCK, keys, weights, alpha, out + i * TILE_NR);
 }
 
 /* What counts for 1 relative to the maximum `max` counts for this relative to `top`: exactly 1 where they are equal,
@@ -145,7 +68,7 @@ void TILE_KERNEL(attend)(const float *q, const float *k, const float *v, int64_t
     UNROLL
     for (int i = 0; i < TILE_NV; i++)
         top[i] = v_load(state.max + i * VL);
-    all_scores(q, k, d, keys, scores, top);
+    FOR_TILES(keys, score_tile, q, k, d, scores, top);
     UNROLL
     for (int i = 0; i < TILE_NV; i++) {
         alpha[i] = rescale(v_load(state.max + i * VL), top[i]);
@@ -155,7 +78,7 @@ void TILE_KERNEL(attend)(const float *q, const float *k, const float *v, int64_t
     UNROLL
     for (int i = 0; i < TILE_NV; i++)
         v_store(state.sum + i * VL, v_fma(v_load(state.sum + i * VL), alpha[i], sum[i]));
-    all_values(v, c, keys, scores, alpha, state.out);
+    FOR_TILES(c, value_tile, v, keys, scores, alpha, state.out);
 }
 
 void KERNEL(merge)(int64_t nr, int64_t c, atl_attend_state into, atl_attend_state from) {

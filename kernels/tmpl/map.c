@@ -1,42 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Template: rows of the attention map from the finished statistics, lanes = keys, so that rows are stored whole. */
-#include "../simd/simd.h"
+#include "tile.h"
 
 /* `mr` queries against VL*TILE_NV keys, of which `keys` exist. */
 V_INLINE void map_tile(int mr, const float *q, const float *k, int64_t d, int64_t keys, const float *max,
                        const float *sum, float *map, int64_t stride) {
-    vf total[TILE_MR][TILE_NV];
-    int64_t d0 = 0;
-    do {
-        int64_t end = d - d0 < ATL_BLOCK ? d : d0 + ATL_BLOCK;
-        vf acc[TILE_MR][TILE_NV];
+    tile total;
+    tile_product(mr, q, 1, TILE_MR, k, ATL_PANEL_ROW, d < ATL_BLOCK ? d : ATL_BLOCK, total);
+    for (int64_t d0 = ATL_BLOCK; d0 < d; d0 += ATL_BLOCK) {
+        tile acc;
+        tile_product(mr, q + d0 * TILE_MR, 1, TILE_MR, k + d0 * ATL_PANEL_ROW, ATL_PANEL_ROW,
+                     d - d0 < ATL_BLOCK ? d - d0 : ATL_BLOCK, acc);
         UNROLL
         for (int r = 0; r < mr; r++) {
             UNROLL
             for (int v = 0; v < TILE_NV; v++)
-                acc[r][v] = v_zero();
+                total[r][v] = v_add(total[r][v], acc[r][v]);
         }
-        for (int64_t l = d0; l < end; l++) {
-            vf lanes[TILE_NV];
-            UNROLL
-            for (int v = 0; v < TILE_NV; v++)
-                lanes[v] = v_load(k + l * ATL_BLOCK + v * VL);
-            UNROLL
-            for (int r = 0; r < mr; r++) {
-                vf query = v_set(q[l * TILE_MR + r]);
-                UNROLL
-                for (int v = 0; v < TILE_NV; v++)
-                    acc[r][v] = v_fma(query, lanes[v], acc[r][v]);
-            }
-        }
-        UNROLL
-        for (int r = 0; r < mr; r++) {
-            UNROLL
-            for (int v = 0; v < TILE_NV; v++)
-                total[r][v] = d0 ? v_add(total[r][v], acc[r][v]) : acc[r][v];
-        }
-        d0 = end;
-    } while (d0 < d);
+    }
     UNROLL
     for (int r = 0; r < mr; r++) {
         vf inverse = v_div(v_set(1.0f), v_set(sum[r])), top = v_set(max[r]);

@@ -91,7 +91,7 @@ static void clear_state(const atl_attend_op *op, float *state) {
 }
 
 static const float *panel_row(const job *j, int64_t b, int64_t block, int64_t row) {
-    return atl_run_workspace(j->run, b) + j->op->panels + (block * j->op->rows + row) * ATL_BLOCK;
+    return atl_run_workspace(j->run, b) + j->op->panels + (block * j->op->rows + row) * ATL_PANEL_ROW;
 }
 
 /* Queries [from, from + tile), scaled, as lane panels [d][nr]; zero beyond the last. */

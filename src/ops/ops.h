@@ -41,7 +41,7 @@ void atl_excite_describe(const struct atl_plan *plan, const atl_excite_op *op, a
 typedef struct atl_project_op {
     const float *weight, *bias; /* packed for the gemm kernel; bias or NULL */
     int64_t m, k;
-    atl_offset panels; /* in the sample's workspace: [ceil(N/ATL_BLOCK)][m][ATL_BLOCK] */
+    atl_offset panels; /* in the sample's workspace: [ceil(N/ATL_BLOCK)][m][ATL_PANEL_ROW] */
     atl_offset lanes;  /* in the slot's scratch: x as lane panels [ATL_BLOCK/nr][k][nr] */
 } atl_project_op;
 

@@ -16,7 +16,7 @@ atl_status atl_project_plan(atl_plan *plan, atl_linear *linear, atl_project_op *
     op->m = linear->m;
     op->k = linear->k;
     int64_t blocks = atl_ceil_div(plan->positions, ATL_BLOCK);
-    atl_status status = atl_reserve_sample(plan, &op->panels, blocks, op->m, ATL_BLOCK, error);
+    atl_status status = atl_reserve_sample(plan, &op->panels, blocks, op->m, ATL_PANEL_ROW, error);
     if (status == ATL_OK)
         status = atl_reserve_slot(plan, &op->lanes, op->k, ATL_BLOCK, 1, error);
     return status;
@@ -48,14 +48,14 @@ static void project_block(void *context, int64_t task, int slot) {
     int64_t b = task / j->blocks, block = task % j->blocks, nr = kernels->gemm.nr;
     int64_t from = block * ATL_BLOCK, count = atl_min(ATL_BLOCK, run->plan->positions - from);
     float *lanes = atl_run_scratch(run, slot) + op->lanes;
-    float *panel = atl_run_workspace(run, b) + op->panels + block * op->m * ATL_BLOCK;
+    float *panel = atl_run_workspace(run, b) + op->panels + block * op->m * ATL_PANEL_ROW;
     pack_lanes(atl_run_sample(run, b).x + from, run->x_row, op->k, count, nr, lanes);
     /* a few row panels of weights stay in the first-level cache while all lanes pass */
     int64_t rows = (int64_t)kernels->gemm.mr * atl_max(1, 4096 / (op->k * kernels->gemm.mr));
     for (int64_t m = 0; m < op->m; m += rows)
         for (int64_t p = 0; p < ATL_BLOCK; p += nr)
             kernels->gemm.fn(atl_min(rows, op->m - m), op->k, op->weight + m * op->k, lanes + p * op->k,
-                             op->bias ? op->bias + m : NULL, panel + m * ATL_BLOCK + p, ATL_BLOCK);
+                             op->bias ? op->bias + m : NULL, panel + m * ATL_PANEL_ROW + p, ATL_PANEL_ROW);
 }
 
 void atl_project_run(const atl_run_state *run, const atl_project_op *op) {

@@ -6,7 +6,7 @@
 #include "oracle.h"
 
 /* The block of the library's sums over K and over keys. */
-#define ORACLE_BLOCK 128
+#define ORACLE_BLOCK 256
 
 /* Unit roundoff of float32, and its smallest subnormal: what one rounding below the normal range may lose. */
 #define ORACLE_U    0x1p-24

@@ -47,8 +47,6 @@ static int take_option(arguments *arguments, int count, char **words, int *at) {
         return wrong_usage("%s: --%s needs a value (--%s %s)", command->name, spec->name, spec->name, spec->value);
     else if (spec->value)
         value = words[++*at];
-    if (spec->value && *value == '\0')
-        return wrong_usage("%s: --%s has an empty value (expected %s)", command->name, spec->name, spec->value);
     arguments->given[arguments->given_count++] = (given_option){option, value};
     return DONE;
 }
@@ -104,7 +102,7 @@ int argument_int(const arguments *arguments, int option, int64_t min, int64_t ma
     char *end;
     errno = 0;
     const long long number = strtoll(text, &end, 10);
-    if (errno || *end || strspn(text, "0123456789-") != strlen(text) || number < min || number > max)
+    if (errno || end == text || *end || strspn(text, "0123456789-") != strlen(text) || number < min || number > max)
         return wrong_usage("--%s: expected a whole number from %" PRId64 " to %" PRId64 ", got \"%s\"",
                            arguments->command->options[option].name, min, max, text);
     *value = number;

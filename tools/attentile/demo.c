@@ -45,8 +45,9 @@ static int get_picture(demo *demo) {
         if (access(photographs[i], R_OK) == 0)
             path = photographs[i];
     if (!path) {
-        snprintf(demo->source_name, sizeof demo->source_name, "drawn here, since no photograph was given or found "
-                                                              "(--image FILE.png|.jpg)");
+        snprintf(demo->source_name, sizeof demo->source_name,
+                 "drawn here, since no photograph was given or found "
+                 "(--image FILE.png|.jpg)");
         return image_draw(512, &demo->source);
     }
     snprintf(demo->source_name, sizeof demo->source_name, "%s", path);
@@ -138,9 +139,10 @@ static int demo_main(const arguments *arguments) {
 }
 
 static const option_spec options[DEMO_OPTION_COUNT] = {
-    [DEMO_IMAGE] = {"image", "FILE", 0,
-                    "A PNG or JPEG picture. Default: Matplotlib's sample photograph where it is installed, else a drawn "
-                    "picture."},
+    [DEMO_IMAGE] =
+        {"image", "FILE", 0,
+         "A PNG or JPEG picture. Default: Matplotlib's sample photograph where it is installed, else a drawn "
+         "picture."},
     [DEMO_SIZE] = {"size", "S", 0,
                    "The picture's centre is resampled to S x S pixels, 16 to 2048. Default 256, less where that would "
                    "take longer than a minute."},

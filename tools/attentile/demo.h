@@ -14,8 +14,8 @@ enum {
     DEMO_HIDDEN = 4,
     DEMO_MIN_SIZE = 16,
     DEMO_LOCAL_COLOUR = 13, /* the first of three channels with the colour around a pixel */
-    DEMO_MARKS = 5, /* pixels whose attention is drawn */
-    DEMO_ROWS = 24  /* pixels whose outputs the oracle checks, the marks first */
+    DEMO_MARKS = 5,         /* pixels whose attention is drawn */
+    DEMO_ROWS = 24          /* pixels whose outputs the oracle checks, the marks first */
 };
 
 /* The attention runs should not take longer together, in seconds. */
@@ -68,8 +68,9 @@ int demo_se(demo *demo);
 /* Sets demo->estimate for demo->size from runs over small sizes. */
 int demo_estimate(demo *demo);
 
-/* demo_check.c: the largest share of its error bound that an output uses; negative when memory ran out. Each of `got` is
- * [DEMO_CHANNELS, count] for the positions `rows`, or all of them with rows NULL; `map` [count, positions] may be NULL. */
+/* demo_check.c: the largest share of its error bound that an output uses; negative when memory ran out. Each of `got`
+ * is [DEMO_CHANNELS, count] for the positions `rows`, or all of them with rows NULL; `map` [count, positions] may be
+ * NULL. */
 double demo_error_share(const demo *demo, const atl_layer_desc *desc, const int64_t *rows, int64_t count,
                         const float *const *got, int got_count, const float *map);
 

@@ -19,7 +19,20 @@
 
 #include "demo.h"
 
-enum { RED, ROW = 3, COLUMN, ONE, NORM, MEAN, WIDE = MEAN + 12, DEVIATION = 22, GRADIENT = 37, PRODUCT = 43, NEIGHBOUR = 49, REST = 57 };
+enum {
+    RED,
+    ROW = 3,
+    COLUMN,
+    ONE,
+    NORM,
+    MEAN,
+    WIDE = MEAN + 12,
+    DEVIATION = 22,
+    GRADIENT = 37,
+    PRODUCT = 43,
+    NEIGHBOUR = 49,
+    REST = 57
+};
 enum { RADII = 5, FEATURES = DEMO_HEAD_DIM - 1 };
 static const int radii[RADII] = {1, 2, 4, 8, 16};
 static const float luminance_of[3] = {0.299f, 0.587f, 0.114f};
@@ -79,15 +92,15 @@ static void fill_local(demo_sample *s, float *scratch) {
 }
 
 static float luminance_at(const demo_sample *s, int row, int column) {
-    const uint8_t *p =
-        s->picture.rgb + 3 * ((int64_t)clamp_to(row, s->size) * s->size + clamp_to(column, s->size));
+    const uint8_t *p = s->picture.rgb + 3 * ((int64_t)clamp_to(row, s->size) * s->size + clamp_to(column, s->size));
     return (luminance_of[0] * p[0] + luminance_of[1] * p[1] + luminance_of[2] * p[2]) / 255.0f;
 }
 
 /* Channels that look at the neighbours. */
 static void fill_neighbours(demo_sample *s, int row, int column) {
     const int64_t n = s->positions, at = (int64_t)row * s->size + column;
-    const int64_t left = at - column + clamp_to(column - 1, s->size), right = at - column + clamp_to(column + 1, s->size);
+    const int64_t left = at - column + clamp_to(column - 1, s->size),
+                  right = at - column + clamp_to(column + 1, s->size);
     const int64_t up = (int64_t)clamp_to(row - 1, s->size) * s->size + column;
     const int64_t down = (int64_t)clamp_to(row + 1, s->size) * s->size + column;
     for (int c = 0; c < 3; c++) {
@@ -116,9 +129,9 @@ static void fill_pixel(demo_sample *s, int row, int column) {
         x[(PRODUCT + 3 + c) * n] = rgb[c] * rgb[(c + 1) % 3];
     }
     const float most = fmaxf(rgb[0], fmaxf(rgb[1], rgb[2])), least = fminf(rgb[0], fminf(rgb[1], rgb[2]));
-    const float rest[] = {luminance_at(s, row, column), most - least,          rgb[0] - rgb[1],
-                          0.5f * (rgb[0] + rgb[1]) - rgb[2], hypotf(u - 0.5f, v - 0.5f), sinf(25.0f * v),
-                          sinf(25.0f * u)};
+    const float rest[] = {
+        luminance_at(s, row, column), most - least,    rgb[0] - rgb[1], 0.5f * (rgb[0] + rgb[1]) - rgb[2],
+        hypotf(u - 0.5f, v - 0.5f),   sinf(25.0f * v), sinf(25.0f * u)};
     for (int k = 0; k < DEMO_CHANNELS - REST; k++)
         x[(REST + k) * n] = rest[k];
 }

@@ -61,8 +61,8 @@ void demo_choose_rows(const demo_sample *s, int64_t *rows) {
 
 /* Black, purple, orange, yellow, white for 0..1. */
 static void heat_colour(float value, float *rgb) {
-    static const float stops[][3] = {
-        {0, 0, 8}, {90, 20, 110}, {215, 55, 70}, {250, 150, 20}, {255, 235, 120}, {255, 255, 255}};
+    static const float stops[][3] = {{0, 0, 8},      {90, 20, 110},   {215, 55, 70},
+                                     {250, 150, 20}, {255, 235, 120}, {255, 255, 255}};
     const int last = (int)(sizeof stops / sizeof stops[0]) - 1;
     const float at = fminf(fmaxf(value, 0.0f), 1.0f) * (float)last;
     const int k = at >= (float)last ? last - 1 : (int)at;

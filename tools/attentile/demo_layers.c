@@ -91,15 +91,20 @@ static void print_speed(const demo *demo, const planned *p, double seconds) {
         printf("  speed     %.4g GFLOP/s, %.1f %% of the multiply-add peak\n", gflops, 100 * gflops / demo->fma_gflops);
     else
         printf("  speed     %.4g GFLOP/s, %.4g GB/s: %.1f %% of copying\n", gflops, gbs, 100 * gbs / demo->copy_gbs);
-    if (bound > 0)
-        printf("  bound     %.1f %% of what this machine's speed allows (%.4g ms)\n", 100 * bound / seconds, bound * 1e3);
+    if (bound > seconds)
+        printf("  bound     none: the data stay in the cache, which is faster than the memory that was measured\n");
+    else if (bound > 0)
+        printf("  bound     %.1f %% of what this machine's speed allows (%.4g ms)\n", 100 * bound / seconds,
+               bound * 1e3);
 }
 
 static void print_memory(const demo *demo, int64_t peak, int energy_matrix) {
     const double n = (double)demo->sample.positions, in_and_out = 2.0 * DEMO_CHANNELS * sizeof(float) * n;
     printf("  memory    peak %.1f MiB for the process, %.1f MiB over input and output", (double)peak / MIB,
            ((double)peak - in_and_out) / MIB);
-    if (energy_matrix)
+    if (energy_matrix && n * n * sizeof(float) < 1024 * MIB)
+        printf(" (the N x N matrix would take %.4g MiB)", n * n * sizeof(float) / MIB);
+    else if (energy_matrix)
         printf(" (the N x N matrix would take %.4g GiB)", n * n * sizeof(float) / (1024 * MIB));
     printf("\n");
 }
@@ -141,8 +146,7 @@ static int check_attention(demo *demo, const planned *p, const float *timed) {
         return failed("out of memory");
     progress("attention: the float64 oracle at %d pixels", DEMO_ROWS);
     const float *got[] = {timed, mapped};
-    const double share =
-        demo_error_share(demo, &demo->weights->attention, demo->rows, DEMO_ROWS, got, 2, demo->map);
+    const double share = demo_error_share(demo, &demo->weights->attention, demo->rows, DEMO_ROWS, got, 2, demo->map);
     progress_clear();
     free(mapped);
     return print_error(demo, share, "all channels of 24 pixels, without and with the map, and their map rows");

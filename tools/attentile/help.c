@@ -11,8 +11,8 @@ static unsigned char least(int a, int b, int c) {
     return (unsigned char)(ab < c ? ab : c);
 }
 
-/* Insertions, deletions, replacements and swaps of neighbours that lead from one word to the other; words longer than any
- * name are far from all. */
+/* Insertions, deletions, replacements and swaps of neighbours that lead from one word to the other; words longer than
+ * any name are far from all. */
 static int distance_of(const char *a, const char *b) {
     unsigned char d[NAME_MAX_LENGTH + 1][NAME_MAX_LENGTH + 1];
     const int la = (int)strnlen(a, NAME_MAX_LENGTH + 1), lb = (int)strnlen(b, NAME_MAX_LENGTH + 1);

@@ -11,7 +11,7 @@ typedef struct image {
     uint8_t *rgb; /* freed with free() */
 } image;
 
-/* Reads a PNG or JPEG file of any colour type; transparency is laid on white. DONE, or FAILED after an error message. */
+/* Reads a PNG or JPEG file of any colour type; transparency is laid on white. DONE, or FAILED after a message. */
 int image_read(const char *path, image *picture);
 /* Writes a PNG file whole or not at all. */
 int image_write_png(const char *path, const image *picture);

@@ -2,8 +2,8 @@
 # shellcheck shell=bash
 # Configuring the build folder, for tools/quickstart and tools/test.
 
-# configure_build SOURCE BUILD OPTION...: sets up the folder, or brings an existing one up to date. One that meson cannot
-# use any more (another version's, half-made, moved) is made anew; only meson's own files in it are removed.
+# configure_build SOURCE BUILD OPTION...: sets up the folder, or brings an existing one up to date. One that meson
+# cannot use any more (another version's, half-made, moved) is made anew; only meson's own files in it are removed.
 configure_build() {
     local source=$1 build=$2
     shift 2

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# What has to be on the machine, for tools/quickstart and tools/test: found by what the build needs of it (a command, a
-# pkg-config module, a file), not by asking the package manager, so that a meson from pip counts as well as one from apt.
+# What has to be on the machine, for tools/quickstart and tools/test: found by what the build needs of it (a command,
+# a pkg-config module, a file), not by asking the package manager, so that a meson from pip counts as well as one from apt.
 
 # Debian's and Ubuntu's name | run (to build and run), test, or optional | what for | how to find it
 packages=(
@@ -87,7 +87,7 @@ apt_install() {
     "${apt[@]}" install -y -qq --no-install-recommends "$@"
 }
 
-# ensure_packages INSTALL KIND...: with INSTALL=yes installs what is missing; returns 1 when something required still is.
+# ensure_packages INSTALL KIND...: with INSTALL=yes installs what is missing; 1 when something required still is.
 # Packages of the kind `optional` may stay away.
 ensure_packages() {
     local install=$1 required=() kind missing_list

@@ -33,36 +33,32 @@ static void touch(void *context, int thread, int threads) {
     memset(work->to + begin, 2, size);
 }
 
-#if defined(__x86_64__)
-static void copy_plain(void *context, int thread, int threads) {
-    const copy_work *work = context;
-    size_t begin, size;
-    part_of(work, thread, threads, &begin, &size);
-    const __m128i *from = (const __m128i *)(work->from + begin);
-    __m128i *to = (__m128i *)(work->to + begin);
-    for (size_t i = 0; i < size / 16; i += 4)
-        for (size_t k = 0; k < 4; k++)
-            _mm_store_si128(to + i + k, _mm_load_si128(from + i + k));
-}
-
-static void copy_streaming(void *context, int thread, int threads) {
-    const copy_work *work = context;
-    size_t begin, size;
-    part_of(work, thread, threads, &begin, &size);
-    const __m128i *from = (const __m128i *)(work->from + begin);
-    __m128i *to = (__m128i *)(work->to + begin);
-    for (size_t i = 0; i < size / 16; i += 4)
-        for (size_t k = 0; k < 4; k++)
-            _mm_stream_si128(to + i + k, _mm_load_si128(from + i + k));
-    _mm_sfence();
-}
-#else
 static void copy_plain(void *context, int thread, int threads) {
     const copy_work *work = context;
     size_t begin, size;
     part_of(work, thread, threads, &begin, &size);
     memcpy(work->to + begin, work->from + begin, size);
 }
+
+#if defined(__x86_64__)
+/* A copy by vectors of one type. Which is fastest depends on the machine: memcpy chooses between caching and
+ * non-temporal stores by the size, and wide non-temporal stores reach a few per cent more than narrow ones. */
+#define DEFINE_COPY(name, attribute, vector, load, store)                                                              \
+    attribute static void name(void *context, int thread, int threads) {                                               \
+        const copy_work *work = context;                                                                               \
+        size_t begin, size;                                                                                            \
+        part_of(work, thread, threads, &begin, &size);                                                                 \
+        const char *from = work->from + begin;                                                                         \
+        char *to = work->to + begin;                                                                                   \
+        for (size_t i = 0; i < size; i += 64)                                                                          \
+            _Pragma("GCC unroll 4") for (size_t k = 0; k < 64; k += sizeof(vector))                                    \
+                store((vector *)(to + i + k), load((const vector *)(from + i + k)));                                   \
+        _mm_sfence();                                                                                                  \
+    }
+DEFINE_COPY(copy_caching, , __m128i, _mm_load_si128, _mm_store_si128)
+DEFINE_COPY(copy_stream16, , __m128i, _mm_load_si128, _mm_stream_si128)
+DEFINE_COPY(copy_stream32, __attribute__((target("avx"))), __m256i, _mm256_load_si256, _mm256_stream_si256)
+DEFINE_COPY(copy_stream64, __attribute__((target("avx512f"))), __m512i, _mm512_load_si512, _mm512_stream_si512)
 #endif
 
 static FILE *open_cache(const char *what) {
@@ -117,16 +113,27 @@ static char *map_pages(size_t size) {
     return p;
 }
 
+/* Keeps the shorter time; 0 = none yet, or not to be had. */
+static void try_copy(team_function *copy, copy_work *work, int threads, double *best) {
+    const double seconds = team_best_seconds(copy, work, threads, 5);
+    if (seconds > 0 && (*best == 0 || seconds < *best))
+        *best = seconds;
+}
+
 double machine_copy_gbs(int threads) {
     copy_work work = {.size = buffer_size(threads)};
     work.from = map_pages(work.size);
     work.to = map_pages(work.size);
     double best = 0;
     if (work.from && work.to && team_best_seconds(touch, &work, threads, 1) > 0) {
-        best = team_best_seconds(copy_plain, &work, threads, 5);
+        try_copy(copy_plain, &work, threads, &best);
 #if defined(__x86_64__)
-        const double streaming = team_best_seconds(copy_streaming, &work, threads, 5);
-        best = streaming > 0 && streaming < best ? streaming : best;
+        try_copy(copy_caching, &work, threads, &best);
+        try_copy(copy_stream16, &work, threads, &best);
+        if (__builtin_cpu_supports("avx"))
+            try_copy(copy_stream32, &work, threads, &best);
+        if (__builtin_cpu_supports("avx512f"))
+            try_copy(copy_stream64, &work, threads, &best);
 #endif
     }
     if (work.from)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What this machine can do at the moment, measured: the yardsticks that the command and the benchmarks hold times
- * against. Each measurement takes a fraction of a second. Machines are noisy: compare only numbers of one run of a program.
+ * against. Each measurement takes a fraction of a second. Machines are noisy: compare only numbers of one run of a
+ * program.
  */
 #ifndef ATTENTILE_TOOLS_MACHINE_H
 #define ATTENTILE_TOOLS_MACHINE_H
@@ -9,8 +10,8 @@
 #include <stdint.h>
 
 /* The best rate of independent fused multiply-adds, in GFLOP/s (two per multiply-add), of `threads` threads with the
- * instruction set that atl_engine_info.isa names; "scalar" is plain C of the compiler's baseline (a multiplication and an
- * addition). 0 when it cannot be measured: an instruction set this build does not know, or no threads. */
+ * instruction set that atl_engine_info.isa names; "scalar" is plain C of the compiler's baseline (a multiplication and
+ * an addition). 0 when it cannot be measured: an instruction set this build does not know, or no threads. */
 double machine_fma_gflops(const char *isa, int threads);
 
 /* The best rate of copying a buffer well past the last-level cache with `threads` threads, plain or non-temporal, in
