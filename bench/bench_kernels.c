@@ -114,7 +114,7 @@ static void bench_scale(bench_state *state, atl_scale_fn *kernel, kernel_bench *
     int64_t rows = b->shape->rows, n = b->shape->n;
     float *x = array(b, rows * n), *y = array(b, rows * n), *factor = array(b, rows);
     while (bench_next(state))
-        kernel(x, y, n, rows, n, n, factor, b->shape->option);
+        kernel(x, y, n, rows, n, n, factor, b->shape->option, NULL, NULL);
     report_bytes(state, 8.0 * (double)(rows * n));
 }
 

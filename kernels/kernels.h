@@ -30,10 +30,11 @@
 /* out[r] = sum of x[r*stride + i] for i < n, by the horizontal tree; out[r] for r < rows. */
 typedef void atl_sum_fn(const float *x, int64_t n, int64_t rows, int64_t stride, float *out);
 
-/* y[r*y_stride + i] = scale[r] * x[r*x_stride + i] for i < n, r < rows. y == x is allowed. `stream`: write past the
- * caches (a hint: the values are the same). */
+/* y[r*y_stride + i] = scale[r] * x[r*x_stride + i] for i < n, r < rows. y == x is allowed. `stream`
+ * writes past the caches. With `ahead` (may be NULL), rows like those of x are summed meanwhile, as atl_sum_fn does:
+ * sums[r] of ahead[r*x_stride + i], so that memory is read and written at the same time. */
 typedef void atl_scale_fn(const float *x, float *y, int64_t n, int64_t rows, int64_t x_stride, int64_t y_stride,
-                          const float *scale, int stream);
+                          const float *scale, int stream, const float *ahead, float *sums);
 
 /* Fully connected: out[j] = sum over i < k of w[j][i]*x[i] + bias[j], j < m; bias may be NULL (no addition). `w` is
  * packed [ceil(m/16)][k][16], zero filled. */

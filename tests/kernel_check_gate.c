@@ -12,7 +12,7 @@ static int64_t next_size(const check *c, int64_t n) {
 void check_sum(check *c, atl_sum_fn *kernel, atl_sum_fn *reference) {
     static const int64_t large[] = {1023, 1024, 1025, 2048, 3136};
     for (int64_t at = 1; at < 257 + 5; at = at < 257 && next_size(c, at) < 257 ? next_size(c, at) : at + 1) {
-        int64_t n = at <= 257 ? at : large[at - 258], rows = pick(c, 1, 3), stride = n + pick(c, 0, 3);
+        int64_t n = at <= 257 ? at : large[at - 258], rows = pick(c, 1, 9), stride = n + pick(c, 0, 3);
         float *x = array(c, 0, (rows - 1) * stride + n), *out = array(c, 1, rows), *want = array(c, 2, rows);
         for (int special = 0; special < 2; special++) {
             special ? fill_special(c, x, (rows - 1) * stride + n) : fill_plain(c, x, (rows - 1) * stride + n, 3.0f);
@@ -25,22 +25,28 @@ void check_sum(check *c, atl_sum_fn *kernel, atl_sum_fn *reference) {
 }
 
 void check_scale(check *c, atl_scale_fn *kernel, atl_scale_fn *reference) {
-    for (int64_t n = 1; n <= 257; n = next_size(c, n)) {
+    for (int64_t n = 1; n <= 2200; n = n < 257 ? next_size(c, n) : n + 601) {
         int64_t rows = pick(c, 1, 3), x_stride = n + pick(c, 0, 3), y_stride = n + pick(c, 0, 3);
         int64_t xs = (rows - 1) * x_stride + n, ys = (rows - 1) * y_stride + n;
         float *x = array(c, 0, xs), *y = array(c, 1, ys), *want = array(c, 2, ys), *scale = array(c, 3, rows);
         fill_special(c, x, xs);
         fill_plain(c, scale, rows, 2.0f);
-        for (int stream = 0; stream < 2; stream++) {
+        float *ahead = array(c, 5, xs), *sums = array(c, 6, rows), *want_sums = array(c, 7, rows);
+        fill_plain(c, ahead, xs, 3.0f);
+        for (int mode = 0; mode < 4; mode++) {
+            int stream = mode & 1;
             memset(y, 0, (size_t)ys * sizeof *y); /* gaps between rows must stay */
             memset(want, 0, (size_t)ys * sizeof *y);
-            kernel(x, y, n, rows, x_stride, y_stride, scale, stream);
-            reference(x, want, n, rows, x_stride, y_stride, scale, stream);
-            verdict(c, same_bits(c, y, want, ys), "n %lld rows %lld stream %d", (long long)n, (long long)rows, stream);
+            memset(sums, 0, (size_t)rows * sizeof *y);
+            memset(want_sums, 0, (size_t)rows * sizeof *y);
+            kernel(x, y, n, rows, x_stride, y_stride, scale, stream, mode & 2 ? ahead : NULL, sums);
+            reference(x, want, n, rows, x_stride, y_stride, scale, 0, mode & 2 ? ahead : NULL, want_sums);
+            verdict(c, same_bits(c, y, want, ys) & same_bits(c, sums, want_sums, rows), "n %lld rows %lld mode %d",
+                    (long long)n, (long long)rows, mode);
         }
         want = array(c, 4, xs);
-        reference(x, want, n, rows, x_stride, x_stride, scale, 0);
-        kernel(x, x, n, rows, x_stride, x_stride, scale, 0);
+        reference(x, want, n, rows, x_stride, x_stride, scale, 0, NULL, NULL);
+        kernel(x, x, n, rows, x_stride, x_stride, scale, 0, NULL, NULL);
         for (int64_t r = 0; r < rows; r++)
             verdict(c, same_bits(c, x + r * x_stride, want + r * x_stride, n), "n %lld in place", (long long)n);
     }

@@ -86,32 +86,72 @@ V_INLINE void scale_row(const float *x, float *y, int64_t n, float scale) {
         v_store_part(y + i, n - i, v_mul(v_load_part(x + i, n - i), s));
 }
 
+enum { LINE = 64 / (int)sizeof(float) };
+
+/* Elements before the first whole cache line. */
+V_INLINE int64_t ragged_head(const float *y, int64_t n) {
+    int64_t head = (int64_t)(-((uintptr_t)y / sizeof(float)) % LINE);
+    return head < n ? head : n;
+}
+
+V_INLINE void stream_line(const float *x, float *y, vf scale) {
+    UNROLL
+    for (int v = 0; v < LINE / VL; v++)
+        v_stream(y + v * VL, v_mul(v_load(x + v * VL), scale));
+}
+
 /* Whole cache lines past the caches, the ragged ends through them. */
 V_INLINE void stream_row(const float *x, float *y, int64_t n, float scale) {
-    enum { LINE = 64 / (int)sizeof(float) };
-    int64_t head = (int64_t)(-((uintptr_t)y / sizeof(float)) % LINE);
-    if (head > n)
-        head = n;
-    scale_row(x, y, head, scale);
-    vf s = v_set(scale);
-    int64_t i = head;
-    for (; i + LINE <= n; i += LINE) {
-        UNROLL
-        for (int v = 0; v < LINE / VL; v++)
-            v_stream(y + i + v * VL, v_mul(v_load(x + i + v * VL), s));
-    }
+    int64_t i = ragged_head(y, n);
+    scale_row(x, y, i, scale);
+    for (; i + LINE <= n; i += LINE)
+        stream_line(x + i, y + i, v_set(scale));
     scale_row(x + i, y + i, n - i, scale);
 }
 
+/* The same while `ahead` is summed: a vector of it for each line written. */
+V_INLINE float stream_row_summing(const float *x, float *y, int64_t n, float scale, const float *ahead) {
+    int64_t head = ragged_head(y, n), lines = (n - head) / LINE, line = 0;
+    float total = 0.0f;
+    scale_row(x, y, head, scale);
+    for (int64_t from = 0; from < n; from += ATL_SUM_RESTART) {
+        int64_t end = n - from < ATL_SUM_RESTART ? n : from + ATL_SUM_RESTART, i = from;
+        vf acc[NV16];
+        UNROLL
+        for (int v = 0; v < NV16; v++)
+            acc[v] = v_zero();
+        for (; i + ATL_SUM_LANES <= end; i += ATL_SUM_LANES) {
+            UNROLL
+            for (int v = 0; v < NV16; v++)
+                acc[v] = v_add(acc[v], v_load(ahead + i + v * VL));
+            if (line < lines) {
+                stream_line(x + head + line * LINE, y + head + line * LINE, v_set(scale));
+                line++;
+            }
+        }
+        UNROLL
+        for (int v = 0; v < NV16; v++)
+            if (end - i > v * VL)
+                acc[v] = v_add(acc[v], v_load_part(ahead + i + v * VL, end - i - v * VL));
+        total += v_sum16(acc);
+    }
+    scale_row(x + head + line * LINE, y + head + line * LINE, n - head - line * LINE, scale);
+    return total;
+}
+
 void KERNEL(scale)(const float *x, float *y, int64_t n, int64_t rows, int64_t x_stride, int64_t y_stride,
-                   const float *scale, int stream) {
+                   const float *scale, int stream, const float *ahead, float *sums) {
+    if (ahead && !stream)
+        KERNEL(sum)(ahead, n, rows, x_stride, sums);
     for (int64_t r = 0; r < rows; r++) {
         const float *from = x + r * x_stride;
         float *to = y + r * y_stride;
-        if (stream)
-            stream_row(from, to, n, scale[r]);
-        else
+        if (!stream)
             scale_row(from, to, n, scale[r]);
+        else if (ahead)
+            sums[r] = stream_row_summing(from, to, n, scale[r], ahead + r * x_stride);
+        else
+            stream_row(from, to, n, scale[r]);
     }
     if (stream)
         v_stream_end();

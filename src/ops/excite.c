@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Mean over positions, two fully connected layers, a gate, scaling. A sample is one task while there are samples for
- * everybody, so that its second read comes from the cache; otherwise its channels are split.
+ * Mean over positions, two fully connected layers, a gate, scaling. Whole samples are tasks while there are enough of them,
+ * so that the second read comes from the cache; otherwise their channels are split. Outputs past the last-level cache
+ * go straight to memory, and tasks are then runs of samples of which the next is summed while one is scaled.
  */
 #include "../arena.h"
 #include "../memory.h"
@@ -10,9 +11,10 @@
 #include "ops.h"
 
 enum {
-    FC_LANES = 16,             /* the fc kernel's packing */
-    GROUP_FLOATS = 64 * 1024,  /* channels of a split sample's task hold about this much */
-    STREAM_MIN_POSITIONS = 256 /* below, rows are mostly ragged ends */
+    FC_LANES = 16,              /* the fc kernel's packing */
+    GROUP_FLOATS = 64 * 1024,   /* channels of a split sample's task hold about this much */
+    STREAM_MIN_POSITIONS = 256, /* below, rows are mostly ragged ends */
+    RUNS_PER_THREAD = 2
 };
 
 atl_status atl_excite_plan(atl_plan *plan, atl_linear *fc1, atl_linear *fc2, atl_excite_op *op, atl_error *error) {
@@ -37,46 +39,53 @@ typedef struct job {
     const atl_excite_op *op;
     const atl_kernels *kernels;
     int stream;
-    int64_t groups;
+    int64_t groups;     /* of a split sample */
+    int64_t run_length; /* samples of a task otherwise */
 } job;
 
-/* Means of channels [from, from + count) of sample b. */
+/* Sums of channels [from, from + count) of sample b. */
 static void squeeze(const job *j, int64_t b, int64_t from, int64_t count) {
     const atl_run_state *run = j->run;
-    int64_t positions = run->plan->positions;
-    float *mean = atl_run_workspace(run, b) + j->op->mean + from;
-    j->kernels->sum.fn(atl_run_sample(run, b).x + from * run->x_row, positions, count, run->x_row, mean);
-    for (int64_t i = 0; i < count; i++)
-        mean[i] /= (float)positions;
+    j->kernels->sum.fn(atl_run_sample(run, b).x + from * run->x_row, run->plan->positions, count, run->x_row,
+                       atl_run_workspace(run, b) + j->op->mean + from);
 }
 
-/* The factor of every channel of sample b. */
+/* The factor of every channel of sample b, from its sums. */
 static void excite(const job *j, int64_t b) {
     const atl_excite_op *op = j->op;
     const atl_kernels *k = j->kernels;
     int64_t channels = j->run->plan->channels;
     float *w = atl_run_workspace(j->run, b);
+    for (int64_t i = 0; i < channels; i++)
+        w[op->mean + i] /= (float)j->run->plan->positions;
     k->fc.fn(w + op->mean, channels, op->w1, op->b1, op->hidden, w + op->inner);
     k->unary.fn(w + op->inner, w + op->inner, op->hidden, op->activation, 0.0f);
     k->fc.fn(w + op->inner, op->hidden, op->w2, op->b2, channels, w + op->factor);
     k->unary.fn(w + op->factor, w + op->factor, channels, op->gate, op->alpha);
 }
 
-static void scale(const job *j, int64_t b, int64_t from, int64_t count) {
+/* Scales channels [from, from + count) of sample b; those of sample `next` are summed meanwhile, unless it is negative. */
+static void scale(const job *j, int64_t b, int64_t from, int64_t count, int64_t next) {
     const atl_run_state *run = j->run;
     atl_sample sample = atl_run_sample(run, b);
     const float *factor = atl_run_workspace(run, b) + j->op->factor + from;
+    const float *ahead = next < 0 ? NULL : atl_run_sample(run, next).x + from * run->x_row;
+    float *sums = next < 0 ? NULL : atl_run_workspace(run, next) + j->op->mean + from;
     j->kernels->scale.fn(sample.x + from * run->x_row, sample.y + from * run->y_row, run->plan->positions, count,
-                         run->x_row, run->y_row, factor, j->stream && sample.x != sample.y);
+                         run->x_row, run->y_row, factor, j->stream && sample.x != sample.y, ahead, sums);
 }
 
-static void whole_sample(void *context, int64_t task, int slot) {
+/* A run of samples, the next one summed while one is scaled. */
+static void sample_run(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
-    int64_t channels = j->run->plan->channels;
-    squeeze(j, task, 0, channels);
-    excite(j, task);
-    scale(j, task, 0, channels);
+    int64_t channels = j->run->plan->channels, first = task * j->run_length;
+    int64_t end = atl_min(first + j->run_length, j->run->batch);
+    squeeze(j, first, 0, channels);
+    for (int64_t b = first; b < end; b++) {
+        excite(j, b);
+        scale(j, b, 0, channels, b + 1 < end ? b + 1 : -1);
+    }
 }
 
 static int64_t group_size(const job *j, int64_t group) {
@@ -99,7 +108,7 @@ static void scale_group(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
     int64_t group = task % j->groups;
-    scale(j, task / j->groups, group * j->op->channel_group, group_size(j, group));
+    scale(j, task / j->groups, group * j->op->channel_group, group_size(j, group), -1);
 }
 
 void atl_excite_run(const atl_run_state *run, const atl_excite_op *op) {
@@ -107,10 +116,16 @@ void atl_excite_run(const atl_run_state *run, const atl_excite_op *op) {
     int64_t threads = atl_pool_threads(plan->engine->pool);
     int64_t last_level = plan->engine->topo.l3_bytes ? plan->engine->topo.l3_bytes : plan->engine->topo.l2_bytes;
     int64_t output = run->batch * plan->channels * plan->positions * (int64_t)sizeof(float);
-    job j = {run, op, &plan->engine->kernels, output > last_level && plan->positions >= STREAM_MIN_POSITIONS,
-             atl_ceil_div(plan->channels, op->channel_group)};
+    job j = {run,
+             op,
+             &plan->engine->kernels,
+             output > last_level && plan->positions >= STREAM_MIN_POSITIONS,
+             atl_ceil_div(plan->channels, op->channel_group),
+             1};
+    if (j.stream)
+        j.run_length = atl_max(1, run->batch / (RUNS_PER_THREAD * threads));
     if (threads == 1 || plan->small || run->batch % threads == 0 || run->batch >= 4 * threads) {
-        atl_run_tasks(run, whole_sample, &j, run->batch);
+        atl_run_tasks(run, sample_run, &j, atl_ceil_div(run->batch, j.run_length));
         return;
     }
     atl_run_tasks(run, squeeze_group, &j, run->batch * j.groups);
