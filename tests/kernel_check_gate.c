@@ -54,7 +54,7 @@ void check_scale(check *c, atl_scale_fn *kernel, atl_scale_fn *reference) {
 
 void check_fc(check *c, atl_fc_fn *kernel, atl_fc_fn *reference) {
     for (int64_t k = 1; k <= 257; k = next_size(c, k)) {
-        int64_t m = pick(c, 1, 40), packed = (m + ATL_SUM_LANES - 1) / ATL_SUM_LANES * ATL_SUM_LANES * k;
+        int64_t m = pick(c, 1, 140), packed = (m + ATL_SUM_LANES - 1) / ATL_SUM_LANES * ATL_SUM_LANES * k;
         float *x = array(c, 0, k), *w = array(c, 1, packed), *bias = array(c, 2, m), *out = array(c, 3, m);
         float *want = array(c, 4, m);
         k % 4 ? fill_plain(c, x, k, 1.0f) : fill_special(c, x, k);

@@ -5,11 +5,13 @@
 #endif
 #include <immintrin.h>
 
-#define VL        16
+#define VL       16
+#define ISA_NAME avx512
+#if !defined(TILE_NAME) /* a file of kernels/avx512 may name another tile */
 #define TILE_MR   12
 #define TILE_NV   2
 #define TILE_NAME 12x32
-#define ISA_NAME  avx512
+#endif
 
 typedef __m512 vf;
 

@@ -3,6 +3,7 @@
  * Template: attention over one block of keys, lanes = queries. Online softmax after Milakov, Gimelshein (2018) and Dao
  * et al. (2022); the lane layout makes maximum and sum lane vectors, so nothing is ever summed across lanes.
  */
+#include "state.h"
 #include "tile.h"
 
 /* Scores of keys [j, j + mr): rows = keys. The largest score per lane is folded into top. */
@@ -40,12 +41,6 @@ V_INLINE void value_tile(int mr, int64_t i, const float *v0, int64_t keys, const
     }
 }
 
-/* What counts for 1 relative to the maximum `max` counts for this relative to `top`: exactly 1 where they are equal,
- * infinite ones included. */
-V_INLINE vf rescale(vf max, vf top) {
-    return v_select_gt(top, max, v_exp2_weight(v_sub(max, top)), v_set(1.0f));
-}
-
 /* Scores become weights in place; returns their sums per lane: from zero and in order. */
 V_INLINE void weigh(float *scores, int64_t keys, const vf top[TILE_NV], vf sum[TILE_NV]) {
     UNROLL
@@ -79,30 +74,4 @@ void TILE_KERNEL(attend)(const float *q, const float *k, const float *v, int64_t
     for (int i = 0; i < TILE_NV; i++)
         v_store(state.sum + i * VL, v_fma(v_load(state.sum + i * VL), alpha[i], sum[i]));
     FOR_TILES(c, value_tile, v, keys, scores, alpha, state.out);
-}
-
-void KERNEL(merge)(int64_t nr, int64_t c, atl_attend_state into, atl_attend_state from) {
-    for (int64_t i = 0; i < nr; i += VL) {
-        vf m0 = v_load(into.max + i), m1 = v_load(from.max + i), top = v_max(m1, m0);
-        vf a0 = rescale(m0, top), a1 = rescale(m1, top);
-        v_store(into.max + i, top);
-        v_store(into.sum + i, v_fma(v_load(into.sum + i), a0, v_mul(v_load(from.sum + i), a1)));
-        for (int64_t r = 0; r < c; r++) {
-            float *to = into.out + r * nr + i;
-            v_store(to, v_fma(v_load(to), a0, v_mul(v_load(from.out + r * nr + i), a1)));
-        }
-    }
-}
-
-void KERNEL(finish)(int64_t nr, int64_t c, int64_t n, float gamma, atl_attend_state state, const float *x,
-                    int64_t x_stride, float *y, int64_t y_stride) {
-    vf g = v_set(gamma);
-    for (int64_t i = 0; i < n; i += VL) {
-        vf inverse = v_div(v_set(1.0f), v_load(state.sum + i));
-        for (int64_t r = 0; r < c; r++) {
-            vf o = v_mul(v_load(state.out + r * nr + i), inverse);
-            vf residual = v_load_part(x + r * x_stride + i, n - i);
-            v_store_part(y + r * y_stride + i, n - i, v_fma(g, o, residual));
-        }
-    }
 }

@@ -4,42 +4,59 @@
 
 /* ---- fully connected: lanes = outputs ---- */
 
-/* Sixteen outputs: blocks of K from zero and in order, added in order. */
-V_INLINE void fc_16(const float *x, int64_t k, const float *w, vf total[NV16]) {
+/* Packs of 16 outputs that are computed side by side: one alone would wait for its own additions. */
+enum { PACKS = 4 };
+
+/* `packs` packs of 16 outputs, of which `m` exist: blocks of K from zero and in order, added in order. */
+V_INLINE void fc_packs(int packs, const float *x, int64_t k, const float *w, const float *bias, int64_t m, float *out) {
+    vf total[PACKS][NV16];
     int64_t k0 = 0;
     do {
         int64_t end = k - k0 < ATL_BLOCK ? k : k0 + ATL_BLOCK;
-        vf acc[NV16];
+        vf acc[PACKS][NV16];
         UNROLL
-        for (int v = 0; v < NV16; v++)
-            acc[v] = v_zero();
+        for (int p = 0; p < packs; p++) {
+            UNROLL
+            for (int v = 0; v < NV16; v++)
+                acc[p][v] = v_zero();
+        }
         for (int64_t i = k0; i < end; i++) {
             vf a = v_set(x[i]);
             UNROLL
-            for (int v = 0; v < NV16; v++)
-                acc[v] = v_fma(v_load(w + i * ATL_SUM_LANES + v * VL), a, acc[v]);
+            for (int p = 0; p < packs; p++) {
+                UNROLL
+                for (int v = 0; v < NV16; v++)
+                    acc[p][v] = v_fma(v_load(w + (p * k + i) * ATL_SUM_LANES + v * VL), a, acc[p][v]);
+            }
         }
         UNROLL
-        for (int v = 0; v < NV16; v++)
-            total[v] = k0 ? v_add(total[v], acc[v]) : acc[v];
+        for (int p = 0; p < packs; p++) {
+            UNROLL
+            for (int v = 0; v < NV16; v++)
+                total[p][v] = k0 ? v_add(total[p][v], acc[p][v]) : acc[p][v];
+        }
         k0 = end;
     } while (k0 < k);
-}
-
-void KERNEL(fc)(const float *x, int64_t k, const float *w, const float *bias, int64_t m, float *out) {
-    for (int64_t j = 0; j < m; j += ATL_SUM_LANES) {
-        vf total[NV16];
-        fc_16(x, k, w + j * k, total);
+    UNROLL
+    for (int p = 0; p < packs; p++) {
         UNROLL
         for (int v = 0; v < NV16; v++) {
-            int64_t at = j + v * VL, n = m - at;
+            int64_t at = p * ATL_SUM_LANES + v * VL, n = m - at;
             if (n <= 0)
                 continue;
             if (bias)
-                total[v] = v_add(total[v], v_load_part(bias + at, n));
-            v_store_part(out + at, n, total[v]);
+                total[p][v] = v_add(total[p][v], v_load_part(bias + at, n));
+            v_store_part(out + at, n, total[p][v]);
         }
     }
+}
+
+void KERNEL(fc)(const float *x, int64_t k, const float *w, const float *bias, int64_t m, float *out) {
+    int64_t j = 0;
+    for (; m - j > (PACKS - 1) * ATL_SUM_LANES; j += PACKS * ATL_SUM_LANES)
+        fc_packs(PACKS, x, k, w + j * k, bias ? bias + j : 0, m - j, out + j);
+    for (; j < m; j += ATL_SUM_LANES)
+        fc_packs(1, x, k, w + j * k, bias ? bias + j : 0, m - j, out + j);
 }
 
 /* ---- activations and gates ---- */
