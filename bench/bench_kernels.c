@@ -193,7 +193,7 @@ static void bench_map(bench_state *state, atl_map_fn *kernel, kernel_bench *b) {
     for (int64_t i = 0; i < rows; i++)
         max[i] = 16.0f, sum[i] = 1.0f; /* no score of these values comes near it */
     while (bench_next(state))
-        kernel(q, k, d, rows, keys, max, sum, map, keys);
+        kernel(q, k, d, rows, keys, max, sum, map, keys, 0);
     report_flops(state, 2.0 * (double)(rows * keys * d));
     bench_counter(state, "Gelements/s", (double)(rows * keys) * 1e-9 / bench_seconds(state));
 }

@@ -78,11 +78,11 @@ typedef void atl_merge_fn(int64_t nr, int64_t c, atl_attend_state into, atl_atte
 typedef void atl_finish_fn(int64_t nr, int64_t c, int64_t n, float gamma, atl_attend_state state, const float *x,
                            int64_t x_stride, float *y, int64_t y_stride);
 
-/* Rows of the attention map: map[i*stride + j] = 2^(s - max[i]) / sum[i] with s = q_i . k_j, for `rows` queries i and
+/* Rows of the attention map: map[i*stride + j] = 2^(s - max[i]) * inverse[i] with s = q_i . k_j, for `rows` queries i and
  * `keys` <= ATL_BLOCK keys j. q is scaled as for attend and packed [ceil(rows/mr)][d][mr], k rows of a panel. No score
- * exceeds max. */
+ * exceeds max. `stream` writes past the caches: map and stride are then multiples of a cache line. */
 typedef void atl_map_fn(const float *q, const float *k, int64_t d, int64_t rows, int64_t keys, const float *max,
-                        const float *sum, float *map, int64_t stride);
+                        const float *inverse, float *map, int64_t stride, int stream);
 
 /* ---- the table ---- */
 

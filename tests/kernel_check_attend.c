@@ -195,10 +195,11 @@ void check_finish(check *c, atl_finish_fn *kernel, atl_finish_fn *reference) {
 /* ---- map ---- */
 
 static void map_with(check *c, const atl_kernel_entry *entry, atl_map_fn *fn, const float *dense, int64_t d,
-                     int64_t rows, int64_t keys, const float *k, const float *statistics, float *map, int64_t stride) {
+                     int64_t rows, int64_t keys, const float *k, const float *statistics, float *map, int64_t stride,
+                     int stream) {
     float *q = array(c, 2, ceil_to(rows, entry->mr) * d);
     pack_rows(dense, rows, d, entry->mr, q);
-    fn(q, k, d, rows, keys, statistics, statistics + rows, map, stride);
+    fn(q, k, d, rows, keys, statistics, statistics + rows, map, stride, stream);
 }
 
 /* The largest score of a query as attention would have found it: the specified sums, NaN passed over. */
@@ -219,7 +220,9 @@ static float top_score(const float *q, const float *k, int64_t d, int64_t keys) 
 
 void check_map(check *c, atl_map_fn *kernel, atl_map_fn *reference) {
     for (int64_t keys = 1; keys <= ATL_BLOCK; keys = next_size(c, keys)) {
-        int64_t d = keys % 8 ? pick(c, 1, 12) : pick(c, 250, 300), rows = pick(c, 1, 30), stride = keys + pick(c, 0, 3);
+        int64_t d = keys % 8 ? pick(c, 1, 12) : pick(c, 250, 300), rows = pick(c, 1, 30),
+                stride = keys + pick(c, 0, 3) * (keys % 16 ? 1 : 16);
+        int stream = keys % 16 == 0 && stride % 16 == 0 && c->side == GUARD_BEFORE; /* then map is aligned as well */
         int64_t floats = (rows - 1) * stride + keys;
         float *dense = array(c, 0, rows * d), *k = array(c, 1, d * ATL_PANEL_ROW), *statistics = array(c, 3, 2 * rows);
         float *map = array(c, 4, floats), *want = array(c, 5, floats);
@@ -227,12 +230,12 @@ void check_map(check *c, atl_map_fn *kernel, atl_map_fn *reference) {
         keys % 3 ? fill_plain(c, k, d * ATL_PANEL_ROW, 2.0f) : fill_special(c, k, d * ATL_PANEL_ROW);
         for (int64_t r = 0; r < rows; r++) {
             statistics[r] = top_score(dense + r * d, k, d, keys);
-            statistics[rows + r] = (float)pick(c, 1, 60);
+            statistics[rows + r] = 1.0f / (float)pick(c, 1, 60);
         }
         memset(map, 0, (size_t)floats * sizeof *map);
         memset(want, 0, (size_t)floats * sizeof *map);
-        map_with(c, c->entry, kernel, dense, d, rows, keys, k, statistics, map, stride);
-        map_with(c, c->scalar, reference, dense, d, rows, keys, k, statistics, want, stride);
+        map_with(c, c->entry, kernel, dense, d, rows, keys, k, statistics, map, stride, stream);
+        map_with(c, c->scalar, reference, dense, d, rows, keys, k, statistics, want, stride, 0);
         verdict(c, same_bits(c, map, want, floats), "d %lld rows %lld keys %lld", (long long)d, (long long)rows,
                 (long long)keys);
     }

@@ -4,7 +4,7 @@
 
 /* `mr` queries against VL*TILE_NV keys, of which `keys` exist. */
 V_INLINE void map_tile(int mr, const float *q, const float *k, int64_t d, int64_t keys, const float *max,
-                       const float *sum, float *map, int64_t stride) {
+                       const float *inverse, float *map, int64_t stride, int stream) {
     tile total;
     tile_product(mr, q, 1, TILE_MR, k, ATL_PANEL_ROW, d < ATL_BLOCK ? d : ATL_BLOCK, total);
     for (int64_t d0 = ATL_BLOCK; d0 < d; d0 += ATL_BLOCK) {
@@ -20,29 +20,35 @@ V_INLINE void map_tile(int mr, const float *q, const float *k, int64_t d, int64_
     }
     UNROLL
     for (int r = 0; r < mr; r++) {
-        vf inverse = v_div(v_set(1.0f), v_set(sum[r])), top = v_set(max[r]);
+        vf top = v_set(max[r]), scale = v_set(inverse[r]);
         UNROLL
         for (int v = 0; v < TILE_NV; v++) {
             if (keys <= v * VL)
                 break;
-            vf p = v_mul(v_exp2_map(v_sub(total[r][v], top)), inverse);
-            v_store_part(map + r * stride + v * VL, keys - v * VL, p);
+            float *to = map + r * stride + v * VL;
+            vf p = v_mul(v_exp2_map(v_sub(total[r][v], top)), scale);
+            if (stream && keys >= (v + 1) * VL)
+                v_stream(to, p);
+            else
+                v_store_part(to, keys - v * VL, p);
         }
     }
 }
 
 void TILE_KERNEL(map)(const float *q, const float *k, int64_t d, int64_t rows, int64_t keys, const float *max,
-                      const float *sum, float *map, int64_t stride) {
+                      const float *inverse, float *map, int64_t stride, int stream) {
     for (int64_t i = 0; i < rows; i += TILE_MR) {
         const float *qi = q + i * d;
         for (int64_t j = 0; j < keys; j += TILE_NR) {
             float *to = map + i * stride + j;
             if (i + TILE_MR <= rows) {
-                map_tile(TILE_MR, qi, k + j, d, keys - j, max + i, sum + i, to, stride);
+                map_tile(TILE_MR, qi, k + j, d, keys - j, max + i, inverse + i, to, stride, stream);
                 continue;
             }
             for (int64_t r = 0; r < rows - i; r++)
-                map_tile(1, qi + r, k + j, d, keys - j, max + i + r, sum + i + r, to + r * stride, stride);
+                map_tile(1, qi + r, k + j, d, keys - j, max + i + r, inverse + i + r, to + r * stride, stride, stream);
         }
     }
+    if (stream)
+        v_stream_end();
 }

@@ -77,6 +77,7 @@ typedef struct job {
     float slope; /* scale * log2(e): queries are multiplied by it, so that weights are powers of 2 */
     int64_t tiles, wants_statistics;
     int64_t row_tasks; /* of the map, a sample */
+    int stream_map;    /* the maps of the run are larger than the last-level cache */
 } job;
 
 /* The state of lanes [p, p + nr) within a tile's block of floats: outputs first, panel by panel. */
@@ -197,7 +198,7 @@ static int64_t map_position(const atl_run_state *run, int64_t r) {
     return run->map_rows.rows ? run->map_rows.rows[r] : r;
 }
 
-/* Gathers the queries and statistics of `count` map rows from row `first` on. */
+/* Gathers the queries of `count` map rows from row `first` on, their maxima and the inverses of their sums. */
 static void load_map_rows(const job *j, int64_t b, int64_t first, int64_t count, float *q, float *statistics) {
     const atl_attend_op *op = j->op;
     const float *max = atl_run_workspace(j->run, b) + op->statistics;
@@ -209,7 +210,7 @@ static void load_map_rows(const job *j, int64_t b, int64_t first, int64_t count,
                 panel_row(j, b, i / ATL_BLOCK, op->q_row + l)[i % ATL_BLOCK] * j->slope;
         }
         statistics[r] = max[i];
-        statistics[MAP_ROWS + r] = max[j->tiles * op->tile + i];
+        statistics[MAP_ROWS + r] = 1.0f / max[j->tiles * op->tile + i];
     }
 }
 
@@ -221,10 +222,12 @@ static void map_rows(void *context, int64_t task, int slot) {
     float *scratch = atl_run_scratch(j->run, slot), *q = scratch + op->map_q,
           *statistics = scratch + op->map_statistics;
     float *map = atl_run_sample(j->run, b).map + first * op->keys;
+    int stream = j->stream_map && ((uintptr_t)map | (uintptr_t)op->keys * sizeof(float)) % ATL_ALIGN == 0;
     load_map_rows(j, b, first, count, q, statistics);
     for (int64_t key = 0; key < op->keys; key += ATL_BLOCK)
         j->kernels->map.fn(q, panel_row(j, b, key / ATL_BLOCK, op->k_row), op->d, count,
-                           atl_min(ATL_BLOCK, op->keys - key), statistics, statistics + MAP_ROWS, map + key, op->keys);
+                           atl_min(ATL_BLOCK, op->keys - key), statistics, statistics + MAP_ROWS, map + key, op->keys,
+                           stream);
 }
 
 /* ---- run ---- */
@@ -238,7 +241,9 @@ void atl_attend_run(const atl_run_state *run, const atl_attend_op *op) {
              (float)(op->scale * 1.4426950408889634),
              atl_ceil_div(op->queries, op->tile),
              has_map,
-             atl_ceil_div(run->map_rows.count, MAP_ROWS)};
+             atl_ceil_div(run->map_rows.count, MAP_ROWS),
+             (double)run->batch * (double)run->map_rows.count * (double)op->keys * sizeof(float) >
+                 (double)atl_engine_cache(run->plan->engine)};
     int64_t tasks = run->batch * j.tiles;
     if (op->chunks == 1 || threads == 1 || tasks >= TASKS_PER_THREAD * threads) {
         atl_run_tasks(run, whole_tile, &j, tasks);

@@ -114,12 +114,11 @@ static void scale_group(void *context, int64_t task, int slot) {
 void atl_excite_run(const atl_run_state *run, const atl_excite_op *op) {
     const atl_plan *plan = run->plan;
     int64_t threads = atl_pool_threads(plan->engine->pool);
-    int64_t last_level = plan->engine->topo.l3_bytes ? plan->engine->topo.l3_bytes : plan->engine->topo.l2_bytes;
     int64_t output = run->batch * plan->channels * plan->positions * (int64_t)sizeof(float);
     job j = {run,
              op,
              &plan->engine->kernels,
-             output > last_level && plan->positions >= STREAM_MIN_POSITIONS,
+             output > atl_engine_cache(plan->engine) && plan->positions >= STREAM_MIN_POSITIONS,
              atl_ceil_div(plan->channels, op->channel_group),
              1};
     if (j.stream)
