@@ -7,15 +7,16 @@
 
 #include "fill.h"
 
-/* A weight [out, in] or, with in 0, a vector [out]. */
+/* A weight [out, in] or, as a 1x1 convolution spells it, [out, in, 1, 1]; with in 0 a vector [out]. */
 static int add(weights *w, const char *name, int64_t out, int64_t in, float scale, uint64_t *seed) {
     int64_t count = in ? out * in : out;
     float *values = malloc((size_t)count * sizeof *values);
     if (!values)
         return -1;
     fill(values, count, FILL_RANDOM, scale, fill_bits(seed));
-    w->tensors[w->desc.tensor_count++] =
-        (atl_tensor){.name = name, .data = values, .dtype = ATL_F32, .rank = in ? 2 : 1, .shape = {out, in}};
+    const int rank = !in ? 1 : fill_bits(seed) % 2 ? 4 : 2;
+    w->tensors[w->desc.tensor_count++] = (atl_tensor){
+        .name = name, .data = values, .dtype = ATL_F32, .rank = rank, .shape = {out, in, rank == 4, rank == 4}};
     return 0;
 }
 

@@ -13,6 +13,17 @@ static const char *prefix_of(const atl_layer_desc *desc) {
     return desc->prefix ? desc->prefix : "";
 }
 
+/* What the functions below read without asking. */
+static atl_status check_lists(const atl_layer_desc *desc, atl_error *error) {
+    if ((desc->tensor_count && !desc->tensors) || (desc->rename_count && !desc->renames))
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: expected a pointer, got NULL",
+                        desc->tensor_count && !desc->tensors ? "tensors" : "renames");
+    for (size_t i = 0; i < desc->rename_count; i++)
+        if (!desc->renames[i].name || !desc->renames[i].value)
+            return atl_fail(error, ATL_INVALID_ARGUMENT, "renames[%zu]: expected two names, got NULL", i);
+    return ATL_OK;
+}
+
 /* The name of a tensor after the prefix and the renames; NULL when it lies outside the prefix. */
 static const char *own_name(const atl_layer_desc *desc, const atl_tensor *tensor) {
     size_t n = strlen(prefix_of(desc));
@@ -154,8 +165,9 @@ static atl_status convert(const atl_layer_desc *desc, const atl_weight_spec *spe
 }
 
 atl_status atl_layer_bind(atl_layer *layer, const atl_layer_desc *desc, float **weights, atl_error *error) {
-    if ((desc->tensor_count && !desc->tensors) || (desc->rename_count && !desc->renames))
-        return atl_fail(error, ATL_INVALID_ARGUMENT, "tensors or renames: expected a pointer, got NULL");
+    atl_status listed = check_lists(desc, error);
+    if (listed != ATL_OK)
+        return listed;
     const atl_weight_spec *specs = layer->kind->weights;
     for (int i = 0; specs[i].name; i++) {
         const atl_tensor *tensor = atl_find_tensor(desc, specs[i].name);
@@ -197,6 +209,8 @@ atl_status atl_recognize(const atl_layer_desc *desc, const char **kind, atl_erro
     atl_layer_desc d;
     atl_layer_desc_init(&d);
     atl_status status = ATL_READ_OPTIONS(d, desc, "atl_layer_desc", error);
+    if (status == ATL_OK)
+        status = check_lists(&d, error);
     if (status != ATL_OK)
         return status;
     const atl_kind *found = NULL;

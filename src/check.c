@@ -17,17 +17,19 @@ static range range_of(const float *p, int64_t floats) {
     return (range){(uintptr_t)p, (uintptr_t)p + (uintptr_t)floats * sizeof(float)};
 }
 
-static range sample_range(const atl_run_state *run, int64_t b, part which) {
+/* The arrays of one sample. */
+typedef struct ranges {
+    range of[PART_COUNT];
+} ranges;
+
+static ranges sample_ranges(const atl_run_state *run, int64_t b) {
     const atl_plan *plan = run->plan;
     atl_sample sample = atl_run_sample(run, b);
-    if (which == PART_MAP)
-        return range_of(sample.map, sample.map ? run->map_rows.count * plan->info.map_shape[1] : 0);
-    int64_t row = which == PART_X ? run->x_row : run->y_row;
-    int64_t stride = which == PART_X ? run->x_stride : run->y_stride;
-    int64_t floats = (plan->channels - 1) * row + plan->positions;
-    if (!run->samples && plan->batch_inside)
-        floats += (run->batch - 1) * stride;
-    return range_of(which == PART_X ? sample.x : sample.y, floats);
+    int64_t others = !run->samples && plan->batch_inside ? run->batch - 1 : 0;
+    int64_t x = (plan->channels - 1) * run->x_row + plan->positions + others * run->x_stride;
+    int64_t y = (plan->channels - 1) * run->y_row + plan->positions + others * run->y_stride;
+    int64_t map = sample.map ? run->map_rows.count * plan->info.map_shape[1] : 0;
+    return (ranges){{range_of(sample.x, x), range_of(sample.y, y), range_of(sample.map, map)}};
 }
 
 static int overlap(range a, range b) {
@@ -36,6 +38,11 @@ static int overlap(range a, range b) {
 
 static int same(range a, range b) {
     return a.begin == b.begin && a.end == b.end;
+}
+
+/* y is x exactly. */
+static int is_in_place(const atl_run_state *run, const ranges *r) {
+    return run->x_row == run->y_row && same(r->of[PART_X], r->of[PART_Y]);
 }
 
 static atl_status check_pointers(const atl_run_state *run, int64_t b, int wants_map, atl_error *error) {
@@ -60,62 +67,52 @@ static atl_status overlap_error(part a, int64_t i, part b, int64_t j, atl_error 
 
 /* Outputs of sample i against everything of sample j. */
 static atl_status check_pair(const atl_run_state *run, int64_t i, int64_t j, atl_error *error) {
+    ranges ri = sample_ranges(run, i), rj = sample_ranges(run, j);
     for (part a = PART_Y; a <= PART_MAP; a++)
         for (part b = PART_X; b <= PART_MAP; b++) {
             if (i == j && a == b)
                 continue;
-            range ra = sample_range(run, i, a), rb = sample_range(run, j, b);
-            int in_place = i == j && a == PART_Y && b == PART_X && same(ra, rb) && run->x_row == run->y_row;
-            if (!in_place && overlap(ra, rb))
+            int in_place = i == j && a == PART_Y && b == PART_X && is_in_place(run, &ri);
+            if (!in_place && overlap(ri.of[a], rj.of[b]))
                 return overlap_error(a, i, b, j, error);
         }
     return ATL_OK;
 }
 
-/* Whether the arrays of every sample lie above all those of the sample before, or in dense tensors that do not meet:
- * then no two samples can overlap. */
-static int is_ordered(const atl_run_state *run) {
-    uintptr_t top[PART_COUNT] = {0};
-    range whole[PART_COUNT];
-    for (part p = PART_X; p < PART_COUNT; p++) {
-        whole[p] = (range){UINTPTR_MAX, 0};
-        for (int64_t b = 0; b < run->batch; b++) {
-            range r = sample_range(run, b, p);
-            if (r.begin < top[p])
-                return 0;
-            top[p] = r.end;
-            whole[p].begin = r.begin < whole[p].begin ? r.begin : whole[p].begin;
-            whole[p].end = r.end > whole[p].end ? r.end : whole[p].end;
-        }
-    }
-    return !overlap(whole[PART_Y], whole[PART_X]) && !overlap(whole[PART_Y], whole[PART_MAP]) &&
-           !overlap(whole[PART_MAP], whole[PART_X]);
+/* From a sample to look at to the next: the first and the last tell all about dense tensors. */
+static int64_t step(const atl_run_state *run) {
+    return run->samples ? 1 : atl_max(1, run->batch - 1);
 }
 
-/* y is x, sample by sample, in ascending order: nothing else can overlap but a map. */
-static int is_ordered_in_place(const atl_run_state *run) {
-    uintptr_t top = 0;
-    if (run->x_row != run->y_row || atl_run_sample(run, 0).map)
-        return 0;
-    for (int64_t b = 0; b < run->batch; b++) {
-        range x = sample_range(run, b, PART_X), y = sample_range(run, b, PART_Y);
-        if (!same(x, y) || x.begin < top)
+/* Whether the arrays of every sample lie above all those of the sample before, in tensors that do not meet (or y is x,
+ * sample by sample): then no two samples can overlap. */
+static int is_ordered(const atl_run_state *run) {
+    ranges whole = sample_ranges(run, 0);
+    int in_place = is_in_place(run, &whole);
+    for (int64_t b = step(run); b < run->batch; b += step(run)) {
+        ranges r = sample_ranges(run, b);
+        if (in_place && !is_in_place(run, &r))
             return 0;
-        top = x.end;
+        for (part p = PART_X; p < PART_COUNT; p++) {
+            if (r.of[p].begin < whole.of[p].end)
+                return 0;
+            whole.of[p].end = r.of[p].end;
+        }
     }
-    return 1;
+    return (in_place || !overlap(whole.of[PART_Y], whole.of[PART_X])) &&
+           !overlap(whole.of[PART_Y], whole.of[PART_MAP]) && !overlap(whole.of[PART_MAP], whole.of[PART_X]);
 }
 
 atl_status atl_check_run(const atl_run_state *run, atl_error *error) {
     int wants_map = atl_run_sample(run, 0).map != NULL;
-    for (int64_t b = 0; b < run->batch; b++) {
+    for (int64_t b = 0; b < run->batch; b += step(run)) {
         atl_status status = check_pointers(run, b, wants_map, error);
         if (status != ATL_OK)
             return status;
     }
     if (!run->samples && run->plan->batch_inside) /* sample 0 stands for the whole tensor */
         return check_pair(run, 0, 0, error);
-    if (is_ordered(run) || is_ordered_in_place(run))
+    if (is_ordered(run))
         return ATL_OK;
     for (int64_t i = 0; i < run->batch; i++)
         for (int64_t j = 0; j < run->batch; j++) {

@@ -16,7 +16,7 @@ atl_status atl_cpu_choose(const char *name, atl_isa *isa, atl_error *error);
 /* The calling thread's floating-point state, and the default one: round to nearest, no exception traps, subnormals
  * kept. */
 typedef struct atl_fp_state {
-    uint64_t control;
+    uint64_t control, flags; /* x86-64 has both in one word */
 } atl_fp_state;
 atl_fp_state atl_fp_enter(void);
 void atl_fp_leave(atl_fp_state state);

@@ -15,8 +15,10 @@ void atl_engine_options_init(atl_engine_options *options) {
 }
 
 static atl_status check_threads(const atl_engine_options *options, int *threads, atl_error *error) {
-    if (options->threads == 0)
-        return atl_default_threads(threads, error);
+    atl_status status =
+        atl_default_threads(threads, error); /* a wrong variable is an error even where it does not count */
+    if (status != ATL_OK || options->threads == 0)
+        return status;
     if (options->threads < 1 || options->threads > ATL_MAX_THREADS)
         return atl_fail(error, ATL_INVALID_ARGUMENT,
                         "threads: out of range (expected 1 to %d, or 0 for the default, got %d)", ATL_MAX_THREADS,
@@ -158,13 +160,15 @@ atl_workspace *atl_engine_borrow(atl_engine *engine, int64_t size) {
     atl_workspace *w = claim(engine, size);
     if (!w || (w->memory && w->size >= size))
         return w;
+    void *memory = atl_aligned(size);
+    if (!memory) { /* what some plan has reserved stays */
+        atl_engine_return(engine, w);
+        return NULL;
+    }
     free(w->memory);
-    w->memory = atl_aligned(size);
-    w->size = w->memory ? size : 0;
-    if (w->memory)
-        return w;
-    atl_engine_return(engine, w);
-    return NULL;
+    w->memory = memory;
+    w->size = size;
+    return w;
 }
 
 void atl_engine_return(atl_engine *engine, atl_workspace *workspace) {

@@ -31,9 +31,10 @@ struct atl_engine {
 atl_workspace *atl_engine_borrow(atl_engine *engine, int64_t size);
 void atl_engine_return(atl_engine *engine, atl_workspace *workspace);
 
-/* Bytes of the last-level cache; 0 = unknown. */
+/* Bytes of the last-level cache; a usual size where it is unknown. */
 static inline int64_t atl_engine_cache(const atl_engine *engine) {
-    return engine->topo.l3_bytes ? engine->topo.l3_bytes : engine->topo.l2_bytes;
+    const atl_topo *topo = &engine->topo;
+    return topo->l3_bytes ? topo->l3_bytes : topo->l2_bytes ? topo->l2_bytes : (int64_t)32 << 20;
 }
 
 #endif

@@ -77,9 +77,10 @@ static atl_pack *make_pack(const atl_linear *linear, int mr) {
     int64_t floats, bytes;
     if (!atl_mul(atl_round_up(linear->m, mr), linear->k, &floats) || !atl_mul(floats, sizeof(float), &bytes))
         return NULL;
-    atl_pack *pack = calloc(1, sizeof *pack + (size_t)bytes);
+    atl_pack *pack = bytes > INT64_MAX / 2 ? NULL : atl_aligned((int64_t)sizeof *pack + bytes);
     if (!pack)
         return NULL;
+    memset(pack, 0, sizeof *pack + (size_t)bytes);
     pack->mr = mr;
     for (int64_t i = 0; i < linear->m; i++)
         for (int64_t l = 0; l < linear->k; l++)

@@ -35,7 +35,7 @@ typedef struct atl_param_spec {
 typedef struct atl_pack {
     struct atl_pack *next;
     int mr;
-    float data[];
+    _Alignas(64) float data[];
 } atl_pack;
 
 typedef struct atl_linear {

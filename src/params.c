@@ -27,7 +27,7 @@ static int parse_number(const char *text, double *value) {
     char *end;
     *value = strtod_l(text, &end, c);
     freelocale(c);
-    return end != text && *end == '\0' && *text != ' ' && isfinite((float)*value);
+    return end != text && *end == '\0' && !strchr(" \t\n\v\f\r", *text) && isfinite((float)*value);
 }
 
 static int parse_choice(const atl_param_spec *spec, const char *text, double *value) {

@@ -239,7 +239,7 @@ atl_status atl_default_threads(int *threads, atl_error *error) {
         int asked = parse_threads(text, ATL_MAX_THREADS, &end);
         if (asked == 0 || asked > ATL_MAX_THREADS || *end != '\0')
             return atl_fail(error, ATL_INVALID_ARGUMENT,
-                            "ATTENTILE_NUM_THREADS (expected an integer from 1 to %d, got \"%s\")",
+                            "ATTENTILE_NUM_THREADS: no thread count (expected an integer from 1 to %d, got '%s')",
                             (int)ATL_MAX_THREADS, text);
         *threads = asked;
         return ATL_OK;

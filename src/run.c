@@ -136,12 +136,13 @@ static atl_status set_strides(atl_run_state *run, const atl_run_options *options
                    {"y_stride", options->y_stride, sample, &run->y_stride},
                    {"map_stride", options->map_stride, map, &run->map_stride}};
     for (size_t i = 0; i < sizeof strides / sizeof *strides; i++) {
-        int64_t unused;
+        int64_t floats; /* of the whole tensor */
         *strides[i].to = strides[i].got ? strides[i].got : strides[i].dense;
         if (strides[i].got && strides[i].got < strides[i].dense)
             return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: samples would overlap (expected %lld or more, got %lld)",
                             strides[i].name, (long long)strides[i].dense, (long long)strides[i].got);
-        if (!atl_mul(*strides[i].to, run->batch, &unused) || unused > INT64_MAX / 8)
+        int64_t rows = plan->batch_inside && strides[i].to != &run->map_stride ? plan->channels : 1;
+        if (!atl_mul(*strides[i].to, run->batch, &floats) || !atl_mul(floats, rows, &floats) || floats > INT64_MAX / 8)
             return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: more bytes than can be represented (got %lld)",
                             strides[i].name, (long long)strides[i].got);
     }

@@ -22,52 +22,13 @@ bool case_slow(void) {
 
 /* ---------------------------------------------------------------- layers */
 
-/* Adds a weight [out, in, 1, 1] or, with in 0, a vector [out]; values in (-scale, scale). */
-static void add_weight(layer_case *c, const char *name, int64_t out, int64_t in, float scale, uint64_t *seed) {
-    cr_assert_lt(c->desc.tensor_count, CASE_TENSORS);
-    atl_tensor *t = &c->tensors[c->desc.tensor_count++];
-    int64_t count = in ? out * in : out;
-    float *values = case_alloc(count);
-    fill(values, count, FILL_RANDOM, scale, fill_bits(seed));
-    *t = (atl_tensor){.name = name, .data = values, .dtype = ATL_F32, .rank = in ? 2 : 1, .shape = {out, in}};
-    if (in && fill_bits(seed) % 2) { /* both spellings of a 1x1 convolution */
-        t->rank = 4;
-        t->shape[2] = t->shape[3] = 1;
-    }
-}
-
-static float fan_in_scale(int64_t in) {
-    return sqrtf(3.0f / (float)in); /* unit variance for inputs of unit variance */
-}
-
-static void add_linear(layer_case *c, const char *weight, const char *bias, int64_t out, int64_t in, uint64_t *seed) {
-    add_weight(c, weight, out, in, fan_in_scale(in), seed);
-    if (shape_number(&c->row, "bias", 1))
-        add_weight(c, bias, out, 0, 0.5f, seed);
-}
-
-static void add_se(layer_case *c, uint64_t *seed) {
-    int64_t hidden = shape_number(&c->row, "hidden", 1);
-    add_linear(c, "fc.0.weight", "fc.0.bias", hidden, c->channels, seed);
-    add_linear(c, "fc.2.weight", "fc.2.bias", c->channels, hidden, seed);
-}
-
-static void add_self_attention_spatial(layer_case *c, uint64_t *seed) {
-    int64_t d = shape_number(&c->row, "d", 1);
-    add_linear(c, "query_conv.weight", "query_conv.bias", d, c->channels, seed);
-    add_linear(c, "key_conv.weight", "key_conv.bias", d, c->channels, seed);
-    add_linear(c, "value_conv.weight", "value_conv.bias", c->channels, c->channels, seed);
-    add_weight(c, "gamma", 1, 0, 1, seed);
-    c->map_size = c->positions * c->positions;
-}
-
 void case_rebuild(layer_case *c) {
     atl_error error;
     atl_layer_release(c->layer);
     oracle_free(c->oracle);
-    atl_status status = atl_layer_create(&c->desc, &c->layer, &error);
+    atl_status status = atl_layer_create(&c->weights.desc, &c->layer, &error);
     cr_assert_eq(status, ATL_OK, "%s: %s", c->row.name, error.message);
-    c->oracle = oracle_create(&c->desc);
+    c->oracle = oracle_create(&c->weights.desc);
     cr_assert(c->oracle, "%s: no oracle", c->row.name);
 }
 
@@ -77,17 +38,9 @@ void case_make(layer_case *c, const shape_row *row, uint64_t seed) {
     c->channels = row->shape[0];
     c->positions = shape_positions(row);
     c->size = c->channels * c->positions;
-    atl_layer_desc_init(&c->desc);
-    c->desc.kind = c->row.kind;
-    c->desc.tensors = c->tensors;
-    c->desc.params = c->params;
-    c->desc.param_count = shape_params(&c->row, c->params);
-    if (strcmp(row->kind, "se") == 0)
-        add_se(c, &seed);
-    else if (strcmp(row->kind, "self-attention-spatial") == 0)
-        add_self_attention_spatial(c, &seed);
-    else
-        cr_assert_fail("%s: the tests cannot make weights of kind %s", row->name, row->kind);
+    if (strcmp(row->kind, "self-attention-spatial") == 0)
+        c->map_size = c->positions * c->positions;
+    cr_assert_eq(weights_make(&c->weights, &c->row, seed), 0, "%s: no weights for kind %s", row->name, row->kind);
     case_rebuild(c);
 }
 
@@ -98,9 +51,9 @@ void case_parse(layer_case *c, const char *line, uint64_t seed) {
 }
 
 float *case_weight(layer_case *c, const char *name) {
-    for (size_t i = 0; i < c->desc.tensor_count; i++)
-        if (strcmp(c->tensors[i].name, name) == 0)
-            return (float *)c->tensors[i].data;
+    for (size_t i = 0; i < c->weights.desc.tensor_count; i++)
+        if (strcmp(c->weights.tensors[i].name, name) == 0)
+            return (float *)c->weights.tensors[i].data;
     cr_assert_fail("%s: no weight %s", c->row.name, name);
     return NULL;
 }
@@ -108,8 +61,7 @@ float *case_weight(layer_case *c, const char *name) {
 void case_free(layer_case *c) {
     atl_layer_release(c->layer);
     oracle_free(c->oracle);
-    for (size_t i = 0; i < c->desc.tensor_count; i++)
-        free((void *)c->tensors[i].data);
+    weights_free(&c->weights);
 }
 
 shape_row *case_rows(int *count) {

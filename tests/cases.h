@@ -12,14 +12,11 @@
 #include "fill.h"
 #include "oracle.h"
 #include "shapes.h"
-
-#define CASE_TENSORS 8
+#include "weights.h"
 
 typedef struct layer_case {
     shape_row row;
-    atl_tensor tensors[CASE_TENSORS];
-    atl_param params[SHAPE_KEYS];
-    atl_layer_desc desc; /* points into this struct: do not copy */
+    weights weights; /* points into this struct: do not copy */
     atl_layer *layer;
     oracle *oracle;
     int64_t channels, positions;
@@ -27,7 +24,7 @@ typedef struct layer_case {
     int64_t map_size; /* 0 = the kind has no map */
 } layer_case;
 
-/* Weights are random, scaled by the root of their fan-in. */
+/* Weights are those of weights_make. */
 void case_make(layer_case *c, const shape_row *row, uint64_t seed);
 /* The same from the text of a row. */
 void case_parse(layer_case *c, const char *line, uint64_t seed);

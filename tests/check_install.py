@@ -46,6 +46,7 @@ with tempfile.TemporaryDirectory() as folder:
         sys.exit(f"the example printed {printed!r}")
     version = run("pkg-config", "--modversion", "attentile", env=env).strip()
     soname = run("readelf", "-d", next(root.rglob("libattentile.so")))
-    if version not in run("sh", source / "tools/header-version", "version") or "libattentile.so.1]" not in soname:
+    wanted, abi = (run("sh", source / "tools/header-version", what).strip() for what in ("version", "abi"))
+    if version != wanted or f"libattentile.so.{abi}]" not in soname:
         sys.exit(f"version {version}, {soname}")
     print(f"example: {printed.strip()}; {len(example().splitlines())} lines")

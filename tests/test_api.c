@@ -138,6 +138,33 @@ Test(api, kinds_that_do_not_exist) {
     cr_expect_str_eq(kind, "self-attention-spatial");
 }
 
+static void refuse_lists(parts *p, const char *word) {
+    const char *kind = "unchanged";
+    atl_error error = {0};
+    case_expect_error("recognize", atl_recognize(&p->desc, &kind, &error), ATL_INVALID_ARGUMENT, &error,
+                      CASE_WORDS(word));
+    cr_expect_str_eq(kind, "unchanged");
+    expect_no_layer(word, p, CASE_WORDS(word));
+    p->desc.kind = "auto";
+    expect_no_layer(word, p, CASE_WORDS(word));
+}
+
+Test(api, lists_that_are_not_there) {
+    parts p;
+    se_parts(&p);
+    p.desc.tensors = NULL;
+    refuse_lists(&p, "tensors");
+    se_parts(&p);
+    p.desc.renames = NULL;
+    p.desc.rename_count = 1;
+    refuse_lists(&p, "renames");
+    se_parts(&p);
+    p.desc.rename_count = 1;
+    refuse_lists(&p, "renames[0]");
+    p.renames[0] = (atl_param){"fc.0.weight", NULL};
+    refuse_lists(&p, "renames[0]");
+}
+
 Test(api, weights_missing_or_of_the_wrong_type) {
     parts p;
     se_parts(&p);

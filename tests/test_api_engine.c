@@ -49,7 +49,15 @@ Test(api, engine_environment) {
         expect_no_engine(bad_threads[i], NULL, ATL_INVALID_ARGUMENT,
                          CASE_WORDS("ATTENTILE_NUM_THREADS", bad_threads[i]));
     }
+    options.threads = 2; /* a wrong variable is an error even where it would not count */
+    options.max_isa = "scalar";
+    expect_no_engine("options beside a wrong variable", &options, ATL_INVALID_ARGUMENT,
+                     CASE_WORDS("ATTENTILE_NUM_THREADS"));
     setenv("ATTENTILE_NUM_THREADS", "3", 1);
+    setenv("ATTENTILE_MAX_ISA", "AVX", 1);
+    expect_no_engine("options beside a wrong variable", &options, ATL_INVALID_ARGUMENT,
+                     CASE_WORDS("ATTENTILE_MAX_ISA"));
+    atl_engine_options_init(&options);
     for (size_t i = 0; i < sizeof bad_isas / sizeof *bad_isas; i++) {
         setenv("ATTENTILE_MAX_ISA", bad_isas[i], 1);
         expect_no_engine(bad_isas[i], NULL, ATL_INVALID_ARGUMENT, CASE_WORDS("ATTENTILE_MAX_ISA", bad_isas[i]));

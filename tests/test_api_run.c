@@ -255,6 +255,38 @@ static void refuse_runs(const char *line) {
     setup_free(&s);
 }
 
+Test(api_run, channels_past_the_address_space) {
+    layer_case c;
+    atl_run_options options;
+    atl_error error = {0};
+    static float x[SIZE], y[SIZE];
+    case_parse(&c, "se se 1 5x4x3 hidden=2 set.batch_first=false", 1);
+    atl_engine *engine = case_engine("scalar", 1);
+    atl_plan *plan = case_plan(&c, engine);
+    atl_run_options_init(&options);
+    options.x_stride = options.y_stride = INT64_MAX / 8; /* of one channel; five wrap round */
+    case_expect_error("stride", atl_run(plan, 1, x, y, NULL, &options, &error), ATL_INVALID_ARGUMENT, &error,
+                      CASE_WORDS("x_stride"));
+    atl_plan_release(plan);
+    atl_engine_release(engine);
+    case_free(&c);
+}
+
+/* Refused in no time: the samples of a dense tensor are not looked at one by one. */
+Test(api_run, batch_past_memory) {
+    layer_case c;
+    atl_error error = {0};
+    static float x[SIZE];
+    case_parse(&c, sas_line, 1);
+    atl_engine *engine = case_engine("scalar", 1);
+    atl_plan *plan = case_plan(&c, engine);
+    case_expect_error("batch", atl_run(plan, INT64_C(1) << 54, x, x, NULL, NULL, &error), ATL_OUT_OF_MEMORY, &error,
+                      NULL);
+    atl_plan_release(plan);
+    atl_engine_release(engine);
+    case_free(&c);
+}
+
 Test(api_run, misuse_se) {
     refuse_runs(se_line);
 }

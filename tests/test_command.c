@@ -198,6 +198,25 @@ Test(command, names_cannot_reach_the_terminal) {
     cr_expect(strstr(o->out, "a?[2J") && !strchr(o->out, '\033'), "\"%s\"", o->out);
 }
 
+/* A name of a million dots costs no more than it should, nor does it hide the layer whose prefix it shares. */
+Test(command, info_of_a_name_of_many_prefixes, .timeout = 20) {
+    enum { DOTS = 1000000 };
+    static char file[2 * DOTS + 512] = {0};
+    char *at = file + 8;
+    at += sprintf(at, "{\"a.");
+    memset(at, '.', DOTS);
+    at += DOTS;
+    at += sprintf(at, "w\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]},"
+                      "\"a.fc.0.weight\":{\"dtype\":\"F32\",\"shape\":[1,1],\"data_offsets\":[0,4]},"
+                      "\"a.fc.2.weight\":{\"dtype\":\"F32\",\"shape\":[1,1],\"data_offsets\":[4,8]}}");
+    const uint64_t length = (uint64_t)(at - file) - 8;
+    memcpy(file, &length, sizeof length);
+    put_file("c.st", file, (size_t)length + 16);
+    const outcome *o = shell("\"$A\" info c.st | tail -n 2");
+    expect_done(o);
+    cr_expect(strstr(o->out, "recognised: 1\n") && strstr(o->out, "--prefix \"a.\""), "\"%s\"", o->out);
+}
+
 Test(command, info_refusals) {
     put_file("text", "hello world", 11);
     expect_error(shell("\"$A\" info text"), 1, "text: ", "no checkpoint");

@@ -172,6 +172,8 @@ Test(command_run, wrong_usage) {
         {"--layer se --input x.npy --output y.npy --set alpha=1 --set alpha=2", "\"alpha\" is given twice"},
         {"--layer se --input x.npy --output y.npy --map a.npy --map-rows=", "got \"\""},
         {"--layer se --input x.npy --output y.npy --rename fc", "expected NAME=VALUE"},
+        {"--layer se --input x.npy --output y.npy --rename fc.0.bais=fc.0.bias", "no such tensor"},
+        {"--layer se --input x.npy --output y.npy --prefix fc. --rename fc.0.weight=a", "after the prefix \"fc.\""},
         {"--layer se --input x.npy --output y.npy --repeat 0", "from 1 to"},
         {"--layer se --input x.npy --output y.npy --threads 1025", "from 1 to 1024"},
         {"--layer se --input x.npy --output x.npy", "x.npy: --output names the same file as --input"},
@@ -209,6 +211,8 @@ Test(command_run, wrong_files) {
         {"w.st --layer self-attention-spatial --input x.npy --output y.npy", "w.st: "},
         {"w.st --layer auto --prefix a. --input x.npy --output y.npy", "w.st: "},
         {"w.st --layer se --input x.npy --output absent/y.npy", "absent/y.npy: "},
+        {"w.st --layer se --input x.npy --output flat.npy/y.npy", "flat.npy/y.npy: "},
+        {"w.st --layer se --input x.npy --output astray", "astray: "},
         {"w.st --layer se --input x.npy --output .", ".: "},
         {"w.st --layer se --input x.npy --output=", ": "},
         {"w.st --layer se --input x.npy --output pipe", "pipe: "},
@@ -222,9 +226,10 @@ Test(command_run, wrong_files) {
     atl_array doubles = {.dtype = ATL_F64, .rank = 3, .shape = {1, 2, 3}, .data = (double[6]){0}};
     cr_assert_eq(atl_npy_write(in_folder("f64.npy"), &doubles, NULL), ATL_OK);
     cr_assert_eq(mkfifo(in_folder("pipe"), 0600), 0);
+    cr_assert_eq(symlink("absent/y.npy", in_folder("astray")), 0);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         expect_error(shell("\"$A\" run %s", cases[i].line), 1, cases[i].reason, cases[i].line);
-        cr_expect_eq(folder_entries(), 6, "%s left %d files", cases[i].line, folder_entries());
+        cr_expect_eq(folder_entries(), 7, "%s left %d files", cases[i].line, folder_entries());
     }
 }
 

@@ -160,7 +160,7 @@ static void under_state(const layer_case *c, const char *isa, const state *s, at
     feholdexcept(&before); /* flags clear */
     s->enter();
     uint64_t entered = control_word();
-    atl_status layer_status = atl_layer_create(&c->desc, &layer_inside, NULL);
+    atl_status layer_status = atl_layer_create(&c->weights.desc, &layer_inside, NULL);
     atl_status status = atl_plan_create(layer_inside, engine, c->row.rank, c->row.shape, NULL, &made_inside, NULL);
     atl_status first = atl_run(plan, 1, x, y, NULL, NULL, NULL);
     atl_plan_describe(plan, text, sizeof text);
@@ -183,7 +183,7 @@ static void under_state(const layer_case *c, const char *isa, const state *s, at
 
 /* The first weight in float64, so that its conversion rounds. Parameters of the rows below round as well. */
 static void widen_a_weight(layer_case *c) {
-    atl_tensor *t = &c->tensors[0];
+    atl_tensor *t = &c->weights.tensors[0];
     int64_t count = t->shape[0] * t->shape[1];
     double *wide = malloc((size_t)count * sizeof *wide);
     cr_assert(wide);

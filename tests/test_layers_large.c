@@ -74,6 +74,31 @@ Test(large, impossible_batches) {
     atl_engine_release(engine);
 }
 
+/* ---------------------------------------------------------------- memory */
+
+static int64_t workspace_of(const char *kind_line, int threads) {
+    layer_case c;
+    case_parse(&c, kind_line, 1);
+    atl_engine *engine = case_engine("scalar", threads);
+    atl_plan *plan = case_plan(&c, engine);
+    int64_t bytes = atl_plan_workspace_size(plan, 1);
+    atl_plan_release(plan);
+    atl_engine_release(engine);
+    case_free(&c);
+    return bytes;
+}
+
+/* 65,536 positions, whose matrix would take 16 GiB: within 128 MiB, and no more per position than a quarter of them. */
+Test(large, memory_grows_with_positions_not_with_their_square) {
+    for (int threads = 1; threads <= 8; threads *= 2) {
+        int64_t quarter = workspace_of("self-attention-spatial quarter 1 64x128x128 d=8", threads);
+        int64_t whole = workspace_of("self-attention-spatial whole 1 64x256x256 d=8", threads);
+        cr_expect(whole > 0 && whole <= INT64_C(128) << 20, "%d threads: %lld bytes", threads, (long long)whole);
+        cr_expect_leq(whole, 4 * quarter, "%d threads: %lld bytes, %lld for a quarter of the positions", threads,
+                      (long long)whole, (long long)quarter);
+    }
+}
+
 /* ---------------------------------------------------------------- large N */
 
 #define ROWS 6

@@ -87,13 +87,13 @@ Test(values, infinities_follow_eager) {
 static void weights_that_are_not_numbers(layer_case *c, atl_engine *engine) {
     float *x = case_alloc(c->size);
     fill(x, c->size, FILL_RANDOM, 1, 29);
-    for (size_t i = 0; i < c->desc.tensor_count; i++) {
-        float *w = case_weight(c, c->tensors[i].name), saved = *w;
+    for (size_t i = 0; i < c->weights.desc.tensor_count; i++) {
+        float *w = case_weight(c, c->weights.tensors[i].name), saved = *w;
         const float odd[] = {NAN, INFINITY, -INFINITY};
         for (int k = 0; k < 3; k++) {
             *w = odd[k];
             case_rebuild(c);
-            case_check(c, engine, x, ORACLE_ANY, c->tensors[i].name);
+            case_check(c, engine, x, ORACLE_ANY, c->weights.tensors[i].name);
         }
         *w = saved;
     }

@@ -168,7 +168,7 @@ static atl_status make_engine(objects *o, atl_error *error) {
 }
 
 static atl_status make_layer(objects *o, atl_error *error) {
-    return atl_layer_create(&o->c.desc, &o->layer, error);
+    return atl_layer_create(&o->c.weights.desc, &o->layer, error);
 }
 
 static atl_status make_plan(objects *o, atl_error *error) {
@@ -292,12 +292,23 @@ Test(memory, run) {
     with_objects(sas_line, 2, true, fail_run);
 }
 
-/* A reserved workspace is one: runs up to it allocate nothing, with and without a map. */
+/* Asks the engine for a workspace that no machine has. */
+static void reserve_too_much(objects *o) {
+    atl_plan *plan = NULL;
+    atl_plan_options options;
+    atl_plan_options_init(&options);
+    options.reserve_batch = INT64_C(1) << 42;
+    cr_expect_eq(atl_plan_create(o->layer, o->engine, o->c.row.rank, o->c.row.shape, &options, &plan, NULL),
+                 ATL_OUT_OF_MEMORY);
+}
+
+/* A reserved workspace is one: runs up to it allocate nothing, with and without a map, whatever else has failed. */
 static void run_without_memory(objects *o) {
     atl_error error = {0};
     cr_assert_eq(make_engine(o, &error), ATL_OK, "%s", error.message);
     cr_assert_eq(make_layer(o, &error), ATL_OK, "%s", error.message);
     cr_assert_eq(make_plan(o, &error), ATL_OK, "%s", error.message);
+    reserve_too_much(o);
     counted = failures = 0;
     first_failure = 1;
     armed = 1;

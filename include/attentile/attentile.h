@@ -119,8 +119,7 @@ typedef struct atl_param {
 typedef struct atl_engine atl_engine;
 
 /* Runs task(context, i) for every i in [0, count), in any order, on any threads, returning when all are done. */
-typedef void (*atl_parallel_for_fn)(void *host, int64_t count, void (*task)(void *context, int64_t i),
-                                    void *context);
+typedef void (*atl_parallel_for_fn)(void *host, int64_t count, void (*task)(void *context, int64_t i), void *context);
 
 typedef struct atl_engine_options {
     size_t size;         /* sizeof(atl_engine_options), set by the init function */
@@ -150,12 +149,12 @@ ATL_API atl_engine *atl_engine_retain(atl_engine *engine);
 ATL_API void atl_engine_release(atl_engine *engine);
 
 typedef struct atl_engine_info {
-    size_t size;           /* sizeof(atl_engine_info), set by the caller */
-    int threads;           /* the team's size, the calling thread's help included */
-    int threads_requested; /* what options, environment or default asked for */
-    const char *isa;       /* used, such as "avx512" */
-    const char *isa_found; /* the best this machine and this build have */
-    const char *cpu;       /* the processor's name, or "unknown" */
+    size_t size;                                 /* sizeof(atl_engine_info), set by the caller */
+    int threads;                                 /* the team's size, the calling thread's help included */
+    int threads_requested;                       /* what options, environment or default asked for */
+    const char *isa;                             /* used, such as "avx512" */
+    const char *isa_found;                       /* the best this machine and this build have */
+    const char *cpu;                             /* the processor's name, or "unknown" */
     int packages, numa_nodes, cores, processors; /* of the machine; 0 = unknown */
     int processors_available;                    /* to this process: its affinity mask */
     double quota;                                /* processors that the cgroup grants; 0 = no limit */
@@ -185,10 +184,10 @@ typedef struct atl_layer_desc {
     const char *kind;          /* "se", ...; "auto" recognises the kind from the names under the prefix */
     const atl_tensor *tensors; /* F32, F16, BF16 or F64 where the layer reads them; others are ignored */
     size_t tensor_count;
-    const char *prefix;        /* literal, its trailing dot included: "layer1.0.se."; NULL or "" = none */
-    const atl_param *params;   /* a name that the kind lacks is an error */
+    const char *prefix;      /* literal, its trailing dot included: "layer1.0.se."; NULL or "" = none */
+    const atl_param *params; /* a name that the kind lacks is an error */
     size_t param_count;
-    const atl_param *renames;  /* name = a name as it stands in `tensors` after the prefix, value = the layer's
+    const atl_param *renames; /* name = a name as it stands in `tensors` after the prefix, value = the layer's
                                   own name for it */
     size_t rename_count;
 } atl_layer_desc;
@@ -222,8 +221,8 @@ typedef struct atl_plan atl_plan;
 
 typedef struct atl_plan_options {
     size_t size;           /* sizeof(atl_plan_options), set by the init function */
-    int64_t reserve_batch; /* the engine keeps a workspace for this many samples ready, so that runs up to it
-                              allocate nothing; default 1, 0 = reserve nothing */
+    int64_t reserve_batch; /* the engine keeps a workspace for this many samples ready, so that runs up to it, one at
+                              a time on the engine, allocate nothing; default 1, 0 = reserve nothing */
 } atl_plan_options;
 
 ATL_API void atl_plan_options_init(atl_plan_options *options);
@@ -264,15 +263,15 @@ ATL_API size_t atl_plan_describe(const atl_plan *plan, char *text, size_t capaci
 /* ---------------------------------------------------------------- run */
 
 typedef struct atl_run_options {
-    size_t size;               /* sizeof(atl_run_options), set by the init function */
-    int64_t x_stride;          /* elements from a sample to the next in atl_run; 0 = dense */
-    int64_t y_stride;          /* likewise */
-    int64_t map_stride;        /* likewise */
-    const int64_t *map_rows;   /* the query positions whose map rows are wanted, in this order, repeats allowed;
+    size_t size;             /* sizeof(atl_run_options), set by the init function */
+    int64_t x_stride;        /* elements from a sample to the next in atl_run; 0 = dense */
+    int64_t y_stride;        /* likewise */
+    int64_t map_stride;      /* likewise */
+    const int64_t *map_rows; /* the query positions whose map rows are wanted, in this order, repeats allowed;
                                   NULL = all. The map of a sample is then [map_row_count, keys] */
     int64_t map_row_count;
-    void *workspace;           /* atl_plan_workspace_size bytes, aligned to 64, for this run alone; NULL = the
-                                  engine's */
+    void *workspace; /* atl_plan_workspace_size bytes, aligned to 64, for this run alone and apart
+                                  from all samples; NULL = the engine's */
     int64_t workspace_size;
 } atl_run_options;
 

@@ -25,7 +25,7 @@ enum {
 
 /* The maximum that every query starts from, in scores times log2(e): finite, so that rows of -inf stay NaN-free until
  * the division. */
-static const float floor_score = -1e30f;
+static const float floor_score = -2e30f;
 
 /* ---- plan ---- */
 

@@ -122,7 +122,7 @@ void atl_excite_run(const atl_run_state *run, const atl_excite_op *op) {
              atl_ceil_div(plan->channels, op->channel_group),
              1};
     if (j.stream)
-        j.run_length = atl_max(1, run->batch / (RUNS_PER_THREAD * threads));
+        j.run_length = atl_max(run->batch / (RUNS_PER_THREAD * threads), atl_min(2, atl_ceil_div(run->batch, threads)));
     if (threads == 1 || plan->small || run->batch % threads == 0 || run->batch >= 4 * threads) {
         atl_run_tasks(run, sample_run, &j, atl_ceil_div(run->batch, j.run_length));
         return;

@@ -32,51 +32,68 @@ static void findings_free(findings *found) {
     *found = (findings){0};
 }
 
-static int findings_add(findings *found, const char *prefix, const char *kind) {
+static int findings_add(findings *found, const char *prefix, size_t length, const char *kind) {
     if ((found->count & (found->count - 1)) == 0) { /* full at every power of two */
         finding *items = realloc(found->items, (found->count ? found->count * 2 : 1) * sizeof *items);
         if (!items)
             return failed("out of memory");
         found->items = items;
     }
-    char *copy = strdup(prefix);
+    char *copy = strndup(prefix, length);
     if (!copy)
         return failed("out of memory");
     found->items[found->count++] = (finding){copy, kind};
     return DONE;
 }
 
-/* Tries one prefix with the tensors that have it: they are neighbours in the order of names. */
-static int try_prefix(const atl_tensor *tensors, size_t count, const char *prefix, findings *found) {
+/* The tensors in the order of their names, so that those of a prefix are neighbours. */
+typedef struct name_order {
+    atl_tensor *tensors;
+    size_t *shared;  /* leading characters in common with the name before */
+    size_t *lengths; /* of the names */
+    size_t count;
+} name_order;
+
+/* A weight's name within its layer is shorter than this; what has no name as short after a prefix is no layer. Without
+ * the limit a name of millions of dots would keep us for hours. */
+enum { LONGEST_KEY = 64 };
+
+/* Tries the prefix of `length` characters with the `count` tensors that have it, under their names without it. */
+static int try_prefix(atl_tensor *tensors, size_t count, size_t length, findings *found) {
     atl_layer_desc desc;
     const char *kind;
     atl_layer_desc_init(&desc);
     desc.tensors = tensors;
     desc.tensor_count = count;
-    desc.prefix = prefix;
-    if (atl_recognize(&desc, &kind, NULL) != ATL_OK)
-        return DONE;
-    return findings_add(found, prefix, kind);
+    for (size_t i = 0; i < count; i++)
+        tensors[i].name += length;
+    const atl_status status = atl_recognize(&desc, &kind, NULL);
+    for (size_t i = 0; i < count; i++)
+        tensors[i].name -= length;
+    return status == ATL_OK ? findings_add(found, tensors[0].name, length, kind) : DONE;
 }
 
-/* Tries every prefix that ends in the first tensor's name but did not end in that of the tensor before it. `shared` is
- * the number of leading characters that these two names have in common. */
-static int try_prefixes_of(const atl_tensor *tensors, size_t count, size_t shared, char *prefix, findings *found) {
-    const char *name = tensors[0].name;
-    for (const char *dot = strchr(name, '.'); dot; dot = strchr(dot + 1, '.')) {
-        const size_t length = (size_t)(dot - name) + 1;
-        if (length <= shared)
-            continue;
-        memcpy(prefix, name, length);
-        prefix[length] = '\0';
-        size_t same = 1;
-        while (same < count && strncmp(tensors[same].name, prefix, length) == 0)
-            same++;
-        const int code = try_prefix(tensors, same, prefix, found);
-        if (code != DONE)
-            return code;
+/* Tries a prefix of the tensor `first` that the tensor before it lacks. */
+static int try_prefix_from(const name_order *order, size_t first, size_t length, findings *found) {
+    size_t end = first, shortest = order->lengths[first];
+    while (++end < order->count && order->shared[end] >= length)
+        shortest = order->lengths[end] < shortest ? order->lengths[end] : shortest;
+    if (shortest > length + LONGEST_KEY)
+        return DONE;
+    return try_prefix(order->tensors + first, end - first, length, found);
+}
+
+static int try_all_prefixes(const name_order *order, findings *found) {
+    int code = order->count > 0 ? try_prefix_from(order, 0, 0, found) : DONE;
+    for (size_t i = 0; i < order->count && code == DONE; i++) {
+        const char *name = order->tensors[i].name;
+        for (const char *dot = strchr(name, '.'); dot && code == DONE; dot = strchr(dot + 1, '.')) {
+            const size_t length = (size_t)(dot - name) + 1;
+            if (length > order->shared[i])
+                code = try_prefix_from(order, i, length, found);
+        }
     }
-    return DONE;
+    return code;
 }
 
 static size_t shared_length(const char *a, const char *b) {
@@ -87,23 +104,23 @@ static size_t shared_length(const char *a, const char *b) {
 }
 
 static int recognize_all(const atl_tensor *tensors, size_t count, findings *found) {
-    size_t longest = 0;
-    atl_tensor *sorted = malloc((count + 1) * sizeof *sorted);
-    for (size_t i = 0; i < count; i++)
-        longest = strlen(tensors[i].name) > longest ? strlen(tensors[i].name) : longest;
-    char *prefix = malloc(longest + 1);
-    int code = sorted && prefix ? DONE : failed("out of memory");
-    if (code == DONE && count > 0) {
-        memcpy(sorted, tensors, count * sizeof *sorted);
-        qsort(sorted, count, sizeof *sorted, by_name);
-        code = try_prefix(sorted, count, "", found);
+    name_order order = {malloc((count + 1) * sizeof *order.tensors), malloc((count + 1) * sizeof *order.shared),
+                        malloc((count + 1) * sizeof *order.lengths), count};
+    int code = DONE;
+    if (!order.tensors || !order.shared || !order.lengths) {
+        code = failed("out of memory");
+    } else if (count > 0) {
+        memcpy(order.tensors, tensors, count * sizeof *tensors);
+        qsort(order.tensors, count, sizeof *tensors, by_name);
+        for (size_t i = 0; i < count; i++) {
+            order.shared[i] = i ? shared_length(order.tensors[i - 1].name, order.tensors[i].name) : 0;
+            order.lengths[i] = strlen(order.tensors[i].name);
+        }
+        code = try_all_prefixes(&order, found);
     }
-    for (size_t i = 0; i < count && code == DONE; i++) {
-        const size_t shared = i ? shared_length(sorted[i - 1].name, sorted[i].name) : 0;
-        code = try_prefixes_of(sorted + i, count - i, shared, prefix, found);
-    }
-    free(prefix);
-    free(sorted);
+    free(order.tensors);
+    free(order.shared);
+    free(order.lengths);
     return code;
 }
 

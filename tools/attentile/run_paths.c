@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "run.h"
 
@@ -39,16 +37,13 @@ static int same_file(const char *a, const char *b) {
     return stat(fa, &sa) == 0 && stat(fb, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
 }
 
-/* Found out before the work is done; what changes meanwhile is still an error when the file is written. */
+/* Found out before the work is done, by beginning such a file; what changes meanwhile is still an error later. */
 static int check_target(const char *path) {
-    char folder[2048];
-    struct stat status;
-    if (stat(path, &status) == 0 && !S_ISREG(status.st_mode))
-        return failed("%s: cannot be written (expected a regular file or none)", path);
-    if (folder_of(path, folder, sizeof folder) != 0)
-        return failed("%s: the path is too long", path);
-    if (access(folder, W_OK | X_OK) != 0)
-        return failed("%s: cannot be written: %s", path, strerror(errno));
+    atl_error error;
+    atl_file *file;
+    if (atl_file_create(path, &file, &error) != ATL_OK)
+        return failed("%s", error.message);
+    atl_file_discard(file);
     return DONE;
 }
 

@@ -15,6 +15,25 @@ static int check_inputs(const run_job *job) {
     return DONE;
 }
 
+static int has_tensor(const atl_checkpoint *checkpoint, const char *prefix, const char *name) {
+    const size_t length = strlen(prefix);
+    const atl_tensor *tensors = atl_checkpoint_tensors(checkpoint);
+    for (size_t i = 0; i < atl_checkpoint_count(checkpoint); i++)
+        if (strncmp(tensors[i].name, prefix, length) == 0 && strcmp(tensors[i].name + length, name) == 0)
+            return 1;
+    return 0;
+}
+
+/* A misspelt name must not pass for an optional weight that is absent. */
+static int check_renames(const run_job *job, const char *prefix) {
+    for (size_t i = 0; i < job->rename_count; i++)
+        if (!has_tensor(job->checkpoint, prefix, job->renames[i].name))
+            return wrong_usage("%s: --rename: no such tensor (expected the name of one after the prefix \"%s\", got "
+                               "\"%s\")",
+                               job->weights_path, prefix, job->renames[i].name);
+    return DONE;
+}
+
 static int load_layer(run_job *job) {
     atl_error error;
     if (atl_checkpoint_open(job->weights_path, &job->checkpoint, &error) != ATL_OK)
@@ -31,6 +50,8 @@ static int load_layer(run_job *job) {
         return wrong_usage("%s: --layer is missing (its metadata has no attentile.layer; --layer auto recognises the "
                            "kind)",
                            job->weights_path);
+    if (check_renames(job, desc.prefix ? desc.prefix : "") != DONE)
+        return WRONG_USAGE;
     const atl_status status = atl_layer_load(job->checkpoint, &desc, &job->layer, &error);
     if (status == ATL_OK)
         return check_inputs(job);

@@ -48,7 +48,7 @@ int run_report(const run_job *job) {
     if (argument_value(job->arguments, RUN_JSON))
         return report_json(job, shortest, median);
     if (job->repeat > 0)
-        printf("%s: %d runs, min %.3f ms, median %.3f ms\n", atl_layer_kind(job->layer), job->runs, shortest * 1e3,
+        printf("%s: %d runs, min %.6g ms, median %.6g ms\n", atl_layer_kind(job->layer), job->runs, shortest * 1e3,
                median * 1e3);
     return DONE;
 }
