@@ -72,7 +72,7 @@ static void scale(const job *j, int64_t b, int64_t from, int64_t count, int64_t 
     const float *ahead = next < 0 ? NULL : atl_run_sample(run, next).x + from * run->x_row;
     float *sums = next < 0 ? NULL : atl_run_workspace(run, next) + j->op->mean + from;
     j->kernels->scale.fn(sample.x + from * run->x_row, sample.y + from * run->y_row, run->plan->positions, count,
-                         run->x_row, run->y_row, factor, j->stream && sample.x != sample.y, ahead, sums);
+                         run->x_row, run->y_row, factor, j->stream && sample.x != sample.y, ahead, sums, NULL);
 }
 
 /* A run of samples, the next one summed while one is scaled. */
