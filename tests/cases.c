@@ -52,6 +52,12 @@ static void add_se(layer_case *c, uint64_t *seed) {
     add_linear(c, "fc.2.weight", "fc.2.bias", c->channels, hidden, seed);
 }
 
+static void add_cbam_channel(layer_case *c, uint64_t *seed) {
+    int64_t hidden = shape_number(&c->row, "hidden", 1);
+    add_linear(c, "sharedMLP.0.weight", "sharedMLP.0.bias", hidden, c->channels, seed);
+    add_linear(c, "sharedMLP.2.weight", "sharedMLP.2.bias", c->channels, hidden, seed);
+}
+
 static void add_self_attention_spatial(layer_case *c, uint64_t *seed) {
     int64_t d = shape_number(&c->row, "d", 1);
     add_linear(c, "query_conv.weight", "query_conv.bias", d, c->channels, seed);
@@ -84,6 +90,8 @@ void case_make(layer_case *c, const shape_row *row, uint64_t seed) {
     c->desc.param_count = shape_params(&c->row, c->params);
     if (strcmp(row->kind, "se") == 0)
         add_se(c, &seed);
+    else if (strcmp(row->kind, "cbam-channel") == 0)
+        add_cbam_channel(c, &seed);
     else if (strcmp(row->kind, "self-attention-spatial") == 0)
         add_self_attention_spatial(c, &seed);
     else

@@ -149,6 +149,10 @@ Test(layers, bits_se) {
     sweep("se");
 }
 
+Test(layers, bits_cbam_channel) {
+    sweep("cbam-channel");
+}
+
 Test(layers, bits_self_attention_spatial) {
     sweep("self-attention-spatial");
 }
