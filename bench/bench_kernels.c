@@ -29,6 +29,9 @@ typedef struct kernel_shape {
 static const kernel_shape shapes[] = {
     {ATL_SLOT_sum, "512x49", .rows = 512, .n = 49},
     {ATL_SLOT_sum, "64x3136", .rows = 64, .n = 3136},
+    {ATL_SLOT_sum_max, "512x49", .rows = 512, .n = 49},
+    {ATL_SLOT_sum_max, "64x784", .rows = 64, .n = 784},
+    {ATL_SLOT_sum_max, "64x3136", .rows = 64, .n = 3136},
     {ATL_SLOT_scale, "512x49", .rows = 512, .n = 49},
     {ATL_SLOT_scale, "64x3136", .rows = 64, .n = 3136},
     {ATL_SLOT_scale, "1024x3136-stream", .rows = 1024, .n = 3136, .option = 1},
@@ -110,11 +113,19 @@ static void bench_sum(bench_state *state, atl_sum_fn *kernel, kernel_bench *b) {
     report_bytes(state, 4.0 * (double)(rows * n));
 }
 
+static void bench_sum_max(bench_state *state, atl_sum_max_fn *kernel, kernel_bench *b) {
+    int64_t rows = b->shape->rows, n = b->shape->n;
+    float *x = array(b, rows * n), *sums = array(b, rows), *maxima = array(b, rows);
+    while (bench_next(state))
+        kernel(x, n, rows, n, sums, maxima);
+    report_bytes(state, 4.0 * (double)(rows * n));
+}
+
 static void bench_scale(bench_state *state, atl_scale_fn *kernel, kernel_bench *b) {
     int64_t rows = b->shape->rows, n = b->shape->n;
     float *x = array(b, rows * n), *y = array(b, rows * n), *factor = array(b, rows);
     while (bench_next(state))
-        kernel(x, y, n, rows, n, n, factor, b->shape->option, NULL, NULL);
+        kernel(x, y, n, rows, n, n, factor, b->shape->option, NULL, NULL, NULL);
     report_bytes(state, 8.0 * (double)(rows * n));
 }
 

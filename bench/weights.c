@@ -34,6 +34,13 @@ static int add_se(weights *w, const shape_row *row, uint64_t *seed) {
            add_linear(w, "fc.2.weight", bias ? "fc.2.bias" : NULL, c, hidden, seed);
 }
 
+static int add_cbam_channel(weights *w, const shape_row *row, uint64_t *seed) {
+    int64_t c = row->shape[0], hidden = shape_number(row, "hidden", 1);
+    int64_t bias = shape_number(row, "bias", 1);
+    return add_linear(w, "sharedMLP.0.weight", bias ? "sharedMLP.0.bias" : NULL, hidden, c, seed) ||
+           add_linear(w, "sharedMLP.2.weight", bias ? "sharedMLP.2.bias" : NULL, c, hidden, seed);
+}
+
 static int add_self_attention_spatial(weights *w, const shape_row *row, uint64_t *seed) {
     int64_t c = row->shape[0], d = shape_number(row, "d", 1);
     int64_t bias = shape_number(row, "bias", 1);
@@ -46,7 +53,8 @@ static int add_self_attention_spatial(weights *w, const shape_row *row, uint64_t
 static const struct {
     const char *kind;
     int (*add)(weights *w, const shape_row *row, uint64_t *seed);
-} makers[] = {{"se", add_se}, {"self-attention-spatial", add_self_attention_spatial}};
+} makers[] = {
+    {"se", add_se}, {"cbam-channel", add_cbam_channel}, {"self-attention-spatial", add_self_attention_spatial}};
 
 int weights_make(weights *w, const shape_row *row, uint64_t seed) {
     memset(w, 0, sizeof *w);

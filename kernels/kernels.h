@@ -19,6 +19,7 @@
  * i + 8, then + 4, + 2, + 1), restarts in order. */
 #define ATL_SUM_LANES   16
 #define ATL_SUM_RESTART 1024
+/* Maxima of rows: NaN where there is one, +0 for a zero of either sign. No order matters. */
 
 /* Positions come in panels [block][row][ATL_PANEL_ROW], of which ATL_BLOCK are positions: row `r` of position `i` of a
  * panel with R rows is element (i / ATL_BLOCK * R + r) * ATL_PANEL_ROW + i % ATL_BLOCK. A row is a cache line longer than
@@ -30,11 +31,16 @@
 /* out[r] = sum of x[r*stride + i] for i < n, by the horizontal tree; out[r] for r < rows. */
 typedef void atl_sum_fn(const float *x, int64_t n, int64_t rows, int64_t stride, float *out);
 
+/* The same sums, and maxima[r] = the largest of the row: NaN when one of its elements is, +0 when it is a zero of either
+ * sign, so that it depends on no order. */
+typedef void atl_sum_max_fn(const float *x, int64_t n, int64_t rows, int64_t stride, float *sums, float *maxima);
+
 /* y[r*y_stride + i] = scale[r] * x[r*x_stride + i] for i < n, r < rows. y == x is allowed. `stream`
- * writes past the caches. With `ahead` (may be NULL), rows like those of x are summed meanwhile, as atl_sum_fn does:
- * sums[r] of ahead[r*x_stride + i], so that memory is read and written at the same time. */
+ * writes past the caches. With `ahead` (may be NULL), rows like those of x are reduced meanwhile: sums[r] of
+ * ahead[r*x_stride + i] as atl_sum_fn does and, unless NULL, maxima[r] as atl_sum_max_fn does, so that memory is read and
+ * written at the same time. */
 typedef void atl_scale_fn(const float *x, float *y, int64_t n, int64_t rows, int64_t x_stride, int64_t y_stride,
-                          const float *scale, int stream, const float *ahead, float *sums);
+                          const float *scale, int stream, const float *ahead, float *sums, float *maxima);
 
 /* Fully connected: out[j] = sum over i < k of w[j][i]*x[i] + bias[j], j < m; bias may be NULL (no addition). `w` is
  * packed [ceil(m/16)][k][16], zero filled. */

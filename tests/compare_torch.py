@@ -72,17 +72,18 @@ def sum_error(terms, absolute):
     return U * (math.sqrt(terms) + 4) * absolute
 
 
-class SE(nn.Module):
-    kind = "se"
+class ChannelGate(nn.Module):
+    """What se and cbam-channel share: pooled channels, two layers, a gate."""
 
-    def __init__(self, rng):
+    def __init__(self, rng, linear):
         super().__init__()
         self.channels, self.hidden = rng.choice([1, 3, 16, 24, 64, 130]), rng.choice([1, 2, 4, 9])
         self.silu, self.hard, self.swapped = rng.random() < 0.3, rng.random() < 0.3, rng.random() < 0.3
         self.alpha = rng.choice([1 / 6, 0.25])
         bias = rng.random() < 0.5
-        self.fc = nn.Sequential(nn.Linear(self.channels, self.hidden, bias=bias), nn.SiLU() if self.silu else nn.ReLU(),
-                                nn.Linear(self.hidden, self.channels, bias=bias))
+        setattr(self, self.mlp_name, nn.Sequential(
+            linear(self.channels, self.hidden, bias=bias), nn.SiLU() if self.silu else nn.ReLU(),
+            linear(self.hidden, self.channels, bias=bias)))
 
     def params(self):
         chosen = {"activation": "silu"} if self.silu else {}
@@ -99,23 +100,54 @@ class SE(nn.Module):
         return (self.alpha * z + 0.5).clamp(0, 1) if self.hard else torch.sigmoid(z)
 
     def linear_error(self, layer, value, error):
-        absolute = value.abs() @ layer.weight.abs().T + (layer.bias.abs() if layer.bias is not None else 0)
-        return error @ layer.weight.abs().T + sum_error(layer.weight.shape[1], absolute)
+        weight = layer.weight.abs().flatten(1)
+        absolute = value.abs() @ weight.T + (layer.bias.abs() if layer.bias is not None else 0)
+        return error @ weight.T + sum_error(weight.shape[1], absolute)
+
+    def apply_linear(self, layer, value):
+        return layer(value[..., None, None]).flatten(1) if isinstance(layer, nn.Conv2d) else layer(value)
+
+    def apply_mlp(self, pooled, error):
+        """fc2(act(fc1 pooled)) and its error."""
+        first, activation, second = getattr(self, self.mlp_name)
+        hidden = self.apply_linear(first, pooled)
+        error = self.linear_error(first, pooled, error)
+        active = activation(hidden)
+        error = 1.1 * error + 4 * U * (active.abs() + hidden.abs()) if self.silu else error
+        return self.apply_linear(second, active), self.linear_error(second, active, error)
+
+    def logits(self, flat):
+        mean, error = flat.mean(2), sum_error(flat.shape[2], flat.abs().mean(2))
+        return self.apply_mlp(mean, error)
 
     def forward(self, x):
         """(y, its tolerance, None, None) for x [B, C, ...]."""
-        flat = x.flatten(2)
-        mean, error = flat.mean(2), sum_error(flat.shape[2], flat.abs().mean(2))
-        hidden = self.fc[0](mean)
-        error = self.linear_error(self.fc[0], mean, error)
-        active = self.fc[1](hidden)
-        error = 1.1 * error + 4 * U * (active.abs() + hidden.abs()) if self.silu else error
-        z = self.fc[2](active)
-        error = self.linear_error(self.fc[2], active, error)
+        z, error = self.logits(x.flatten(2))
         error = self.alpha * error + 2 * U if self.hard else error / 4 + 2 * U
-        gate, shape = self.gate(z), mean.shape + (1,) * (x.dim() - 2)
-        y = x * gate.reshape(shape)
+        shape = z.shape + (1,) * (x.dim() - 2)
+        y = x * self.gate(z).reshape(shape)
         return y, x.abs() * error.reshape(shape) + U * y.abs() + 2.0**-149, None, None
+
+
+class SE(ChannelGate):
+    kind, mlp_name = "se", "fc"
+
+    def __init__(self, rng):
+        super().__init__(rng, nn.Linear)
+
+
+class CBAMChannel(ChannelGate):
+    kind, mlp_name = "cbam-channel", "sharedMLP"
+
+    def __init__(self, rng):
+        super().__init__(rng, lambda i, o, bias: nn.Conv2d(i, o, 1, bias=bias))
+
+    def logits(self, flat):
+        mean, error = super().logits(flat)
+        largest = flat.amax(2)
+        maximum, maximum_error = self.apply_mlp(largest, torch.zeros_like(largest))
+        z = mean + maximum
+        return z, error + maximum_error + U * z.abs()
 
 
 class SelfAttention(nn.Module):
@@ -180,7 +212,7 @@ def share(got, want, tolerance):
 
 def compare(command, isas, rng, folder):
     """Runs one configuration. Returns (description, share of the tolerance)."""
-    module = rng.choice([SE, SelfAttention])(rng)
+    module = rng.choice([SE, CBAMChannel, SelfAttention])(rng)
     state = rounded_state(module, rng)
     size = [rng.choice([1, 2, 3]), module.channels, rng.choice([1, 5, 9, 16, 23]), rng.choice([1, 7, 12, 17])]
     x = (torch.randn(size) * rng.choice([0.3, 1.0, 3.0])).float()

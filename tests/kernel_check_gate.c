@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Checkers of the slots that sum, gate and scale. */
+#include <math.h>
 #include <string.h>
 
 #include "kernel_arrays.h"
@@ -24,6 +25,59 @@ void check_sum(check *c, atl_sum_fn *kernel, atl_sum_fn *reference) {
     }
 }
 
+/* Maxima are wrong in ways that sums are not: a row of negative elements, zeros of both signs, a NaN or infinities of both
+ * signs anywhere. */
+static void fill_maxima(check *c, float *x, int64_t n, int64_t rows, int64_t stride) {
+    static const float odd[] = {NAN, INFINITY, -INFINITY, -0.0f};
+    fill_plain(c, x, (rows - 1) * stride + n, 3.0f);
+    for (int64_t r = 0; r < rows; r++) {
+        float *row = x + r * stride;
+        int64_t zero = pick(c, 0, 1), odds = pick(c, 0, 2);
+        for (int64_t i = 0; i < n; i++)
+            row[i] = zero ? copysignf(0.0f, row[i]) : -fabsf(row[i]);
+        for (; odds > 0; odds--) {
+            int64_t at = pick(c, 0, n - 1);
+            row[at] = odd[pick(c, 0, 3)];
+        }
+    }
+}
+
+/* By definition, without lanes or order. */
+static float maximum(const float *x, int64_t n) {
+    float largest = -INFINITY;
+    for (int64_t i = 0; i < n; i++) {
+        if (isnan(x[i]))
+            return x[i];
+        largest = x[i] > largest ? x[i] : largest;
+    }
+    return largest == 0.0f ? 0.0f : largest;
+}
+
+void check_sum_max(check *c, atl_sum_max_fn *kernel, atl_sum_max_fn *reference) {
+    static const int64_t large[] = {1023, 1024, 1025, 2048, 3136};
+    for (int64_t at = 1; at < 257 + 5; at = at < 257 && next_size(c, at) < 257 ? next_size(c, at) : at + 1) {
+        int64_t n = at <= 257 ? at : large[at - 258], rows = pick(c, 1, 9), stride = n + pick(c, 0, 3);
+        float *x = array(c, 0, (rows - 1) * stride + n), *sums = array(c, 1, rows), *maxima = array(c, 2, rows);
+        float *want_sums = array(c, 3, rows), *want = array(c, 4, rows), *defined = array(c, 5, rows);
+        for (int mode = 0; mode < 3; mode++) {
+            mode == 0   ? fill_plain(c, x, (rows - 1) * stride + n, 3.0f)
+            : mode == 1 ? fill_special(c, x, (rows - 1) * stride + n)
+                        : fill_maxima(c, x, n, rows, stride);
+            kernel(x, n, rows, stride, sums, maxima);
+            reference(x, n, rows, stride, want_sums, want);
+            for (int64_t r = 0; r < rows; r++)
+                defined[r] = maximum(x + r * stride, n);
+            verdict(c, same_bits(c, sums, want_sums, rows) & same_bits(c, maxima, want, rows),
+                    "n %lld rows %lld stride %lld mode %d", (long long)n, (long long)rows, (long long)stride, mode);
+            verdict(c, same_bits(c, maxima, defined, rows), "n %lld rows %lld stride %lld mode %d by definition",
+                    (long long)n, (long long)rows, (long long)stride, mode);
+            atl_f32_sum_scalar(x, n, rows, stride, want_sums);
+            verdict(c, same_bits(c, sums, want_sums, rows), "n %lld rows %lld stride %lld mode %d, sums of sum",
+                    (long long)n, (long long)rows, (long long)stride, mode);
+        }
+    }
+}
+
 void check_scale(check *c, atl_scale_fn *kernel, atl_scale_fn *reference) {
     for (int64_t n = 1; n <= 2200; n = n < 257 ? next_size(c, n) : n + 601) {
         int64_t rows = pick(c, 1, 3), x_stride = n + pick(c, 0, 3), y_stride = n + pick(c, 0, 3);
@@ -31,22 +85,25 @@ void check_scale(check *c, atl_scale_fn *kernel, atl_scale_fn *reference) {
         float *x = array(c, 0, xs), *y = array(c, 1, ys), *want = array(c, 2, ys), *scale = array(c, 3, rows);
         fill_special(c, x, xs);
         fill_plain(c, scale, rows, 2.0f);
-        float *ahead = array(c, 5, xs), *sums = array(c, 6, rows), *want_sums = array(c, 7, rows);
-        fill_plain(c, ahead, xs, 3.0f);
-        for (int mode = 0; mode < 4; mode++) {
+        float *ahead = array(c, 5, xs), *sums = array(c, 6, 2 * rows), *want_sums = array(c, 7, 2 * rows);
+        n % 2 ? fill_maxima(c, ahead, n, rows, x_stride) : fill_plain(c, ahead, xs, 3.0f);
+        /* no rows ahead, their sums, their maxima as well; each with and without streaming */
+        for (int mode = 0; mode < 6; mode++) {
             int stream = mode & 1;
+            const float *rows_ahead = mode < 2 ? NULL : ahead;
             memset(y, 0, (size_t)ys * sizeof *y); /* gaps between rows must stay */
             memset(want, 0, (size_t)ys * sizeof *y);
-            memset(sums, 0, (size_t)rows * sizeof *y);
-            memset(want_sums, 0, (size_t)rows * sizeof *y);
-            kernel(x, y, n, rows, x_stride, y_stride, scale, stream, mode & 2 ? ahead : NULL, sums);
-            reference(x, want, n, rows, x_stride, y_stride, scale, 0, mode & 2 ? ahead : NULL, want_sums);
-            verdict(c, same_bits(c, y, want, ys) & same_bits(c, sums, want_sums, rows), "n %lld rows %lld mode %d",
+            memset(sums, 0, (size_t)(2 * rows) * sizeof *y);
+            memset(want_sums, 0, (size_t)(2 * rows) * sizeof *y);
+            kernel(x, y, n, rows, x_stride, y_stride, scale, stream, rows_ahead, sums, mode < 4 ? NULL : sums + rows);
+            reference(x, want, n, rows, x_stride, y_stride, scale, 0, rows_ahead, want_sums,
+                      mode < 4 ? NULL : want_sums + rows);
+            verdict(c, same_bits(c, y, want, ys) & same_bits(c, sums, want_sums, 2 * rows), "n %lld rows %lld mode %d",
                     (long long)n, (long long)rows, mode);
         }
         want = array(c, 4, xs);
-        reference(x, want, n, rows, x_stride, x_stride, scale, 0, NULL, NULL);
-        kernel(x, x, n, rows, x_stride, x_stride, scale, 0, NULL, NULL);
+        reference(x, want, n, rows, x_stride, x_stride, scale, 0, NULL, NULL, NULL);
+        kernel(x, x, n, rows, x_stride, x_stride, scale, 0, NULL, NULL, NULL);
         for (int64_t r = 0; r < rows; r++)
             verdict(c, same_bits(c, x + r * x_stride, want + r * x_stride, n), "n %lld in place", (long long)n);
     }

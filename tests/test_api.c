@@ -9,14 +9,14 @@
 /* ---------------------------------------------------------------- names */
 
 Test(api, names) {
-    static const char *const used[] = {"se", "self-attention-spatial"};
+    static const char *const used[] = {"se", "cbam-channel", "self-attention-spatial"};
     for (int status = ATL_OK; status <= ATL_BAD_FORMAT; status++)
         cr_expect(atl_status_name((atl_status)status)[0], "status %d has no name", status);
     cr_expect(atl_status_name((atl_status)77), "an unknown status has a name");
     cr_expect_str_eq(atl_version(), "0.1.0");
     cr_expect_str_eq(atl_dtype_name(ATL_BF16), "BF16");
     cr_expect_str_eq(atl_dtype_name((atl_dtype)99), "?");
-    for (int k = 0; k < 2; k++) {
+    for (size_t k = 0; k < sizeof used / sizeof *used; k++) {
         int found = 0;
         for (int i = 0; atl_kind_name(i); i++)
             found += strcmp(atl_kind_name(i), used[k]) == 0;
@@ -45,6 +45,14 @@ static void se_parts(parts *p) {
     p->desc.tensor_count = 2;
     p->desc.params = p->params;
     p->desc.renames = p->renames;
+}
+
+/* The same as the channel attention of CBAM. */
+static void cbam_channel_parts(parts *p) {
+    se_parts(p);
+    p->tensors[0] = (atl_tensor){"sharedMLP.0.weight", ones, ATL_F32, 4, {2, 3, 1, 1}};
+    p->tensors[1] = (atl_tensor){"sharedMLP.2.weight", ones, ATL_F32, 4, {3, 2, 1, 1}};
+    p->desc.kind = "cbam-channel";
 }
 
 static void sas_parts(parts *p) {
@@ -102,6 +110,15 @@ Test(api, layers_that_work) {
     p.desc.rename_count = 1;
     p.desc.kind = "se";
     expect_layer("prefix and rename", &p, "se");
+    cbam_channel_parts(&p);
+    expect_layer("channel attention", &p, "cbam-channel");
+    p.tensors[2] = (atl_tensor){"sharedMLP.2.bias", ones, ATL_F32, 1, {3}};
+    p.params[0] = (atl_param){"activation", "silu"};
+    p.desc.tensor_count = 3;
+    p.desc.param_count = 1;
+    expect_layer("one bias and silu", &p, "cbam-channel");
+    p.desc.kind = "auto";
+    expect_layer("channel attention, auto", &p, "cbam-channel");
     sas_parts(&p);
     expect_layer("attention", &p, "self-attention-spatial");
     p.tensors[3].rank = 0;
@@ -126,8 +143,19 @@ Test(api, kinds_that_do_not_exist) {
     p.tensors[0].name = "conv1.weight";
     p.tensors[1].name = "conv2.weight";
     expect_no_layer("nothing to recognise", &p, NULL);
+    cbam_channel_parts(&p);
+    p.desc.kind = "se";
+    expect_no_layer("channel attention as se", &p, CASE_WORDS("fc.0.weight"));
+    p.desc.kind = "auto";
+    p.tensors[2] = (atl_tensor){"fc.0.weight", ones, ATL_F32, 2, {2, 3}};
+    p.tensors[3] = (atl_tensor){"fc.2.weight", ones, ATL_F32, 2, {3, 2}};
+    p.desc.tensor_count = 4;
+    expect_no_layer("two kinds at once", &p, CASE_WORDS("se", "cbam-channel"));
+    p.desc.kind = "cbam-channel";
+    expect_layer("one of the two, named", &p, "cbam-channel");
     const char *kind = "unchanged";
     atl_error error = {0};
+    p.desc.kind = "auto";
     case_expect_error("recognize", atl_recognize(&p.desc, &kind, &error), ATL_INVALID_ARGUMENT, &error, NULL);
     cr_expect_str_eq(kind, "unchanged");
     sas_parts(&p);
@@ -230,6 +258,10 @@ Test(api, shapes_that_contradict) {
     p.tensors[1] = (atl_tensor){"fc.2.weight", ones, ATL_F32, 2, {INT64_MAX, INT64_MAX}};
     case_expect_error("weights past 2^63 bytes", atl_layer_create(&p.desc, &layer, &error), ATL_OUT_OF_MEMORY, &error,
                       NULL);
+    cbam_channel_parts(&p);
+    p.tensors[1].shape[1] = 4;
+    expect_no_layer("sharedMLP.2 reads 4, sharedMLP.0 writes 2", &p,
+                    CASE_WORDS("sharedMLP.0.weight", "sharedMLP.2.weight", "4", "2"));
     sas_parts(&p);
     p.tensors[1].shape[0] = 1;
     expect_no_layer("key of another width", &p, CASE_WORDS("query_conv.weight", "key_conv.weight"));

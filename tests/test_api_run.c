@@ -7,9 +7,10 @@
 #include "cases.h"
 
 static const char se_line[] = "se se 1 3x4x5 hidden=2";
+static const char cbam_channel_line[] = "cbam-channel cbamc 1 3x4x5 hidden=2";
 static const char sas_line[] = "self-attention-spatial sas 1 3x4x5 d=2";
 
-#define SIZE      60 /* of a sample of either */
+#define SIZE      60 /* of a sample of any of them */
 #define MAP_SIZE  400
 #define BATCH     3
 #define UNTOUCHED 4321.0f
@@ -59,6 +60,7 @@ static void refuse_plans(const char *line) {
 
 Test(api_run, plans_that_cannot_be) {
     refuse_plans(se_line);
+    refuse_plans(cbam_channel_line);
     refuse_plans(sas_line);
 }
 
@@ -92,6 +94,7 @@ static void expect_info(const char *line, int map_rank) {
 
 Test(api_run, plan_info) {
     expect_info(se_line, 0);
+    expect_info(cbam_channel_line, 0);
     expect_info(sas_line, 2);
 }
 
@@ -289,6 +292,10 @@ Test(api_run, batch_past_memory) {
 
 Test(api_run, misuse_se) {
     refuse_runs(se_line);
+}
+
+Test(api_run, misuse_cbam_channel) {
+    refuse_runs(cbam_channel_line);
 }
 
 Test(api_run, misuse_self_attention_spatial) {

@@ -2,6 +2,7 @@
 /* Where inputs and outputs lie must not matter: alignment, strides, order, in place; and nothing beside them is
  * touched. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,6 +15,8 @@
 static const char *const lines[] = {
     "se se-odd 1 7x5x11 hidden=3",
     "se se-wide 1 3x19x57 hidden=2",
+    "cbam-channel cbamc-odd 1 7x5x11 hidden=3",
+    "cbam-channel cbamc-wide 1 3x19x57 hidden=2",
     "self-attention-spatial sas-odd 1 5x7x9 d=3",
     "self-attention-spatial sas-blocks 1 3x263 d=1",
 };
@@ -205,11 +208,14 @@ Test(buffers, map_rows_in_any_order) {
 }
 
 /* x and y as [C, B, H, W]: the same bits, moved. */
-static void channel_first(const char *isa, bool inplace) {
+static void channel_first(const char *kind, const char *isa, bool inplace) {
     layer_case c, normal;
     int64_t b_count = SAMPLES, n = 35, channels = 7, row = b_count * n;
-    case_parse(&c, "se channel-first 1 7x5x7 hidden=3 set.batch_first=false", 5);
-    case_parse(&normal, "se batch-first 1 7x5x7 hidden=3", 5);
+    char line[96], normal_line[96];
+    snprintf(line, sizeof line, "%s channel-first 1 7x5x7 hidden=3 set.batch_first=false", kind);
+    snprintf(normal_line, sizeof normal_line, "%s batch-first 1 7x5x7 hidden=3", kind);
+    case_parse(&c, line, 5);
+    case_parse(&normal, normal_line, 5);
     float *x = case_alloc(channels * row), *y = inplace ? x : case_alloc(channels * row);
     float *dense = case_alloc(channels * row), *want = case_alloc(channels * row);
     atl_engine *engine = case_engine(isa, 3);
@@ -224,7 +230,7 @@ static void channel_first(const char *isa, bool inplace) {
         for (int64_t b = 0; b < b_count; b++)
             for (int64_t i = 0; i < channels; i++)
                 cr_expect_eq(case_difference(y + i * row + b * n, want + (b * channels + i) * n, n), -1,
-                             "%s: sample %lld, channel %lld", isa, (long long)b, (long long)i);
+                             "%s, %s: sample %lld, channel %lld", kind, isa, (long long)b, (long long)i);
         atl_plan_release(normal_plan);
         atl_plan_release(plan);
     }
@@ -239,10 +245,12 @@ static void channel_first(const char *isa, bool inplace) {
 }
 
 Test(buffers, batch_second) {
-    for (int isa = 0; isa < CASE_ISAS; isa++) {
-        channel_first(case_isas[isa], false);
-        channel_first(case_isas[isa], true);
-    }
+    static const char *const kinds[] = {"se", "cbam-channel"};
+    for (int isa = 0; isa < CASE_ISAS; isa++)
+        for (int k = 0; k < 2; k++) {
+            channel_first(kinds[k], case_isas[isa], false);
+            channel_first(kinds[k], case_isas[isa], true);
+        }
 }
 
 /* ---------------------------------------------------------------- guard pages */

@@ -31,12 +31,15 @@ static void set_control_word(uint64_t word) {
 
 static const char *const lines[] = {
     "se se 1 33x9x11 hidden=4 set.gate=hard-sigmoid set.alpha=0.3",
+    "cbam-channel cbamc 1 33x9x11 hidden=4 set.gate=hard-sigmoid set.alpha=0.3",
     "self-attention-spatial sas 1 9x13x11 d=4 set.scale=0.7",
 };
 
+enum { LINES = sizeof lines / sizeof *lines };
+
 /* ---------------------------------------------------------------- many callers */
 
-#define CALLERS 8
+#define CALLERS 9
 #define ROUNDS  40
 
 typedef struct caller {
@@ -70,8 +73,8 @@ static void caller_make(caller *c, const layer_case *layer, const atl_plan *plan
 }
 
 static void eight_callers(int threads) {
-    layer_case layers[2];
-    atl_plan *plans[2];
+    layer_case layers[LINES];
+    atl_plan *plans[LINES];
     caller callers[CALLERS];
     pthread_t thread[CALLERS];
     /* NULL: the best ISA of the machine */
@@ -80,12 +83,12 @@ static void eight_callers(int threads) {
     atl_engine_options_init(&options);
     options.threads = threads;
     cr_assert_eq(atl_engine_create(&options, &engine, NULL), ATL_OK);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < LINES; i++) {
         case_parse(&layers[i], lines[i], 51);
         plans[i] = case_plan(&layers[i], engine);
     }
     for (int i = 0; i < CALLERS; i++)
-        caller_make(&callers[i], &layers[i % 2], plans[i % 2], i);
+        caller_make(&callers[i], &layers[i % LINES], plans[i % LINES], i);
     for (int i = 0; i < CALLERS; i++)
         cr_assert_eq(pthread_create(&thread[i], NULL, call, &callers[i]), 0);
     for (int i = 0; i < CALLERS; i++) {
@@ -94,7 +97,7 @@ static void eight_callers(int threads) {
                      callers[i].failures, ROUNDS);
         free(callers[i].x);
     }
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < LINES; i++) {
         atl_plan_release(plans[i]);
         case_free(&layers[i]);
     }
@@ -197,7 +200,7 @@ static void widen_a_weight(layer_case *c) {
 
 static void states_on(const char *isa, int threads) {
     atl_engine *engine = case_engine(isa, threads);
-    for (size_t i = 0; engine && i < sizeof lines / sizeof *lines; i++) {
+    for (int i = 0; engine && i < LINES; i++) {
         layer_case c;
         case_parse(&c, lines[i], 71);
         widen_a_weight(&c);
@@ -224,7 +227,7 @@ Test(callers, floating_point_state) {
 /* Threads inherit the state of the thread that makes them: a team made under a strange one must not keep it. */
 Test(callers, engine_made_under_a_strange_state) {
     layer_case c;
-    case_parse(&c, lines[1], 73);
+    case_parse(&c, lines[LINES - 1], 73);
     int64_t batch = 4;
     float *x = case_alloc(3 * batch * c.size), *want = x + batch * c.size, *y = want + batch * c.size;
     sensitive(x, batch * c.size);

@@ -12,6 +12,9 @@ static const char *const lines[] = {
     "se se-dense 1 19x5x7 hidden=3",
     "se se-one 1 4x33 hidden=1 bias=0",
     "se se-silu 1 6x17 hidden=2 set.activation=silu set.gate=hard-sigmoid",
+    "cbam-channel cbamc-dense 1 19x5x7 hidden=3",
+    "cbam-channel cbamc-one 1 4x33 hidden=1 bias=0",
+    "cbam-channel cbamc-silu 1 6x17 hidden=2 set.activation=silu set.gate=hard-sigmoid",
     "self-attention-spatial sas-small 1 5x7x5 d=3",
     "self-attention-spatial sas-blocks 1 4x277 d=2 bias=0",
 };
@@ -155,6 +158,29 @@ static void se_exact(atl_engine *engine) {
     case_free(&c);
 }
 
+/* Means 1/2 and 0, maxima 2 and 1, mlp(m0, m1) = relu(2 m0 - m1) * (1/2, -1/4): mlp(mean) = (1/2, -1/4), mlp(max) =
+ * (3/2, -3/4), gates 1/4 * (2, -1) + 1/2. */
+static void cbam_channel_exact(atl_engine *engine) {
+    layer_case c;
+    float x[2 * 64], y[2 * 64];
+    case_parse(&c, "cbam-channel exact 1 2x8x8 hidden=1 bias=0 set.gate=hard-sigmoid set.alpha=0.25", 1);
+    memcpy(case_weight(&c, "sharedMLP.0.weight"), (float[]){2, -1}, 2 * sizeof(float));
+    memcpy(case_weight(&c, "sharedMLP.2.weight"), (float[]){0.5f, -0.25f}, 2 * sizeof(float));
+    case_rebuild(&c);
+    for (int i = 0; i < 64; i++) {
+        x[i] = (float)(i % 4 - 1);
+        x[64 + i] = (float)(i % 2 * 2 - 1);
+    }
+    atl_plan *plan = case_plan(&c, engine);
+    case_run(plan, 1, x, y, NULL, NULL);
+    for (int i = 0; i < 128; i++) {
+        float want = x[i] * (i < 64 ? 1.0f : 0.25f);
+        cr_expect(y[i] == want, "y[%d] = %.9g, want %.9g", i, (double)y[i], (double)want);
+    }
+    atl_plan_release(plan);
+    case_free(&c);
+}
+
 /* Equal keys: the mean of v, which is exact for integers and a power of two of them. */
 static void attention_exact(atl_engine *engine) {
     layer_case c;
@@ -193,6 +219,7 @@ Test(values, exact_results_are_exact) {
         atl_engine *engine = case_engine(case_isas[isa], 2);
         if (engine) {
             se_exact(engine);
+            cbam_channel_exact(engine);
             attention_exact(engine);
         }
         atl_engine_release(engine);

@@ -94,6 +94,46 @@ Test(oracle, se_mixes_channels) {
     oracle_free(o);
 }
 
+/* ---------------------------------------------------------------- channel attention of CBAM */
+
+/* C = 1, x = (1, 3): the mean is 2, the maximum 3, z = mlp(2) + mlp(3) with mlp(m) = c act(a m + b) + d. */
+Test(oracle, cbam_channel_by_hand) {
+    static const float w[4] = {-1, 2.5f, 0.5f, -0.25f}, x[2] = {1, 3}, odd[2] = {NAN, 3};
+    const int64_t shape[2] = {1, 2};
+    model m;
+    double y[2], bound[2];
+    model_init(&m, "cbam-channel");
+    add(&m, "sharedMLP.0.weight", ATL_F32, &w[0], 4, 1, 1);
+    add(&m, "sharedMLP.0.bias", ATL_F32, &w[1], 1, 1, 0);
+    add(&m, "sharedMLP.2.weight", ATL_F32, &w[2], 4, 1, 1);
+    add(&m, "sharedMLP.2.bias", ATL_F32, &w[3], 1, 1, 0);
+    oracle *o = oracle_create(&m.desc);
+    cr_assert(o);
+    cr_assert_eq(oracle_run(o, 2, shape, x, ORACLE_ANY, NULL, 0, y, bound, NULL, NULL), 0);
+    expect_near(y[0], logistic(0.5 * 0.5 - 0.25 + 0 - 0.25), "first"); /* relu(0.5) and relu(-0.5) */
+    expect_near(y[1], 3 * logistic(-0.25), "second");
+    cr_expect(bound[1] > 0 && bound[1] < 1e-5, "bound %g", bound[1]);
+    cr_assert_eq(oracle_run(o, 2, shape, odd, ORACLE_ANY, NULL, 0, y, NULL, NULL, NULL), 0);
+    cr_expect(isnan(y[0]) && isnan(y[1]), "a NaN gives %g and %g", y[0], y[1]);
+    oracle_free(o);
+}
+
+/* A negative maximum in the middle: neither the first, nor the last, nor a 0 that nobody put there. */
+Test(oracle, cbam_channel_takes_the_maximum) {
+    static const float identity = 1, minus = -1, x[3] = {-4, -1, -7};
+    const int64_t shape[2] = {1, 3};
+    model m;
+    double y[3];
+    model_init(&m, "cbam-channel");
+    add(&m, "sharedMLP.0.weight", ATL_F32, &minus, 2, 1, 1);
+    add(&m, "sharedMLP.2.weight", ATL_F32, &identity, 2, 1, 1);
+    oracle *o = oracle_create(&m.desc);
+    cr_assert(o);
+    cr_assert_eq(oracle_run(o, 2, shape, x, ORACLE_ANY, NULL, 0, y, NULL, NULL, NULL), 0);
+    expect_near(y[0], -4 * logistic(4 + 1), "mean -4, maximum -1");
+    oracle_free(o);
+}
+
 /* ---------------------------------------------------------------- spatial self-attention */
 
 #define C 3

@@ -73,6 +73,7 @@ Test(shapes, every_list_can_be_read) {
     int line;
     expect_list(SHAPES_DIR "/test.txt");
     expect_list(SHAPES_DIR "/se.txt");
+    expect_list(SHAPES_DIR "/cbam-channel.txt");
     expect_list(SHAPES_DIR "/self-attention-spatial.txt");
     cr_expect_eq(shapes_read(SHAPES_DIR "/missing.txt", &row, 1, &line), -1);
     cr_expect_eq(line, 0);

@@ -33,6 +33,27 @@
 #define ATL_KIND_SE "se"
 
 /*
+ * "cbam-channel": the channel attention of CBAM. Woo, Park, Lee, Kweon, "CBAM: Convolutional Block Attention Module",
+ * ECCV 2018.
+ *
+ *     y = x * gate(mlp(mean over positions of x) + mlp(max over positions of x)),  mlp(m) = fc2(act(fc1(m)))
+ *
+ *   sample     [C, positions...] -> the same shape; no map
+ *   weights    sharedMLP.0.weight [h, C, 1, 1], sharedMLP.2.weight [C, h, 1, 1]; optional sharedMLP.0.bias [h],
+ *              sharedMLP.2.bias [C], which both applications of the mlp add
+ *   activation relu (default) | silu
+ *   gate       sigmoid (default) | hard-sigmoid = clamp(alpha*x + 1/2, 0, 1)
+ *   alpha      of the hard sigmoid; 1/6 by default
+ *   batch_first true (default) | false: x and y are [C, B, positions...]
+ *   cost       2*C*N + 8*C*h FLOPs and C*N comparisons; mean and maximum come from one read of x, which is read again
+ *              for y while a sample stays in the cache
+ *   workspace  O(C + h) a sample
+ *
+ * The maximum of a channel with a NaN is NaN, as in PyTorch, and the mlp then makes its whole sample NaN, no other.
+ */
+#define ATL_KIND_CBAM_CHANNEL "cbam-channel"
+
+/*
  * "self-attention-spatial": self-attention over all pairs of positions. Zhang et al., "Self-Attention Generative
  * Adversarial Networks", ICML 2019; Fu et al., "Dual Attention Network", CVPR 2019 (position attention).
  *

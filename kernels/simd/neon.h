@@ -95,3 +95,8 @@ V_INLINE float v_sum16(const vf a[4]) {
     float32x2_t d = vadd_f32(vget_low_f32(q), vget_high_f32(q));
     return vget_lane_f32(d, 0) + vget_lane_f32(d, 1);
 }
+V_INLINE float v_max16(const vf a[4]) {
+    float32x4_t q = v_max(v_max(a[0], a[2]), v_max(a[1], a[3]));
+    q = v_max(q, vextq_f32(q, q, 2));
+    return vgetq_lane_f32(v_max(q, vextq_f32(q, q, 1)), 0);
+}

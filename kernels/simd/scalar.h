@@ -113,3 +113,12 @@ V_INLINE float v_sum16(const vf a[16]) {
             s[i] = s[i] + s[i + half];
     return s[0];
 }
+V_INLINE float v_max16(const vf a[16]) {
+    float s[16];
+    for (int i = 0; i < 16; i++)
+        s[i] = a[i];
+    for (int half = 8; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            s[i] = v_max(s[i], s[i + half]);
+    return s[0];
+}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Template: the parts of a gate: fully connected layer, activations, scaling of planes. */
-#include "../simd/simd.h"
+#include "lanes.h"
 
 /* ---- fully connected: lanes = outputs ---- */
 
@@ -126,47 +126,49 @@ V_INLINE void stream_row(const float *x, float *y, int64_t n, float scale) {
     scale_row(x + i, y + i, n - i, scale);
 }
 
-/* The same while `ahead` is summed: a vector of it for each line written. */
-V_INLINE float stream_row_summing(const float *x, float *y, int64_t n, float scale, const float *ahead) {
+/* The same while `ahead` is summed and, with `max`, its largest element found: 16 elements of it for each line written. */
+V_INLINE void stream_row_reducing(int max, const float *x, float *y, int64_t n, float scale, const float *ahead,
+                                  float *sum, float *maximum) {
     int64_t head = ragged_head(y, n), lines = (n - head) / LINE, line = 0;
-    float total = 0.0f;
+    float total = 0.0f, largest = -__builtin_inff();
     scale_row(x, y, head, scale);
     for (int64_t from = 0; from < n; from += ATL_SUM_RESTART) {
         int64_t end = n - from < ATL_SUM_RESTART ? n : from + ATL_SUM_RESTART, i = from;
-        vf acc[NV16];
-        UNROLL
-        for (int v = 0; v < NV16; v++)
-            acc[v] = v_zero();
+        lanes acc;
+        lanes_clear(&acc, max);
         for (; i + ATL_SUM_LANES <= end; i += ATL_SUM_LANES) {
-            UNROLL
-            for (int v = 0; v < NV16; v++)
-                acc[v] = v_add(acc[v], v_load(ahead + i + v * VL));
+            lanes_add(&acc, max, ahead + i);
             if (line < lines) {
                 stream_line(x + head + line * LINE, y + head + line * LINE, v_set(scale));
                 line++;
             }
         }
-        UNROLL
-        for (int v = 0; v < NV16; v++)
-            if (end - i > v * VL)
-                acc[v] = v_add(acc[v], v_load_part(ahead + i + v * VL, end - i - v * VL));
-        total += v_sum16(acc);
+        lanes_add_last(&acc, max, ahead + i, end - i);
+        total += v_sum16(acc.sum);
+        if (max)
+            largest = larger(largest, v_max16(acc.max));
     }
     scale_row(x + head + line * LINE, y + head + line * LINE, n - head - line * LINE, scale);
-    return total;
+    *sum = total;
+    if (max)
+        *maximum = row_max(ahead, n, total, largest);
 }
 
 void KERNEL(scale)(const float *x, float *y, int64_t n, int64_t rows, int64_t x_stride, int64_t y_stride,
-                   const float *scale, int stream, const float *ahead, float *sums) {
-    if (ahead && !stream)
+                   const float *scale, int stream, const float *ahead, float *sums, float *maxima) {
+    if (ahead && !stream && maxima)
+        KERNEL(sum_max)(ahead, n, rows, x_stride, sums, maxima);
+    else if (ahead && !stream)
         KERNEL(sum)(ahead, n, rows, x_stride, sums);
     for (int64_t r = 0; r < rows; r++) {
         const float *from = x + r * x_stride;
         float *to = y + r * y_stride;
         if (!stream)
             scale_row(from, to, n, scale[r]);
+        else if (ahead && maxima)
+            stream_row_reducing(1, from, to, n, scale[r], ahead + r * x_stride, sums + r, maxima + r);
         else if (ahead)
-            sums[r] = stream_row_summing(from, to, n, scale[r], ahead + r * x_stride);
+            stream_row_reducing(0, from, to, n, scale[r], ahead + r * x_stride, sums + r, 0);
         else
             stream_row(from, to, n, scale[r]);
     }

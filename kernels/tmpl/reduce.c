@@ -1,49 +1,61 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Template: horizontal sums. */
-#include "../simd/simd.h"
+/* Template: horizontal sums, alone or with maxima. */
+#include "lanes.h"
 
-/* Rows that are summed side by side: one alone would wait for its own additions. */
-enum { ROWS = 4 };
+/* Rows that are reduced side by side: one alone would wait for its own additions. With maxima as many as registers hold. */
+enum { ROWS = 4, MAX_ROWS = VL == 16 ? 4 : 2 };
 
-/* One restart of `rows` rows: n <= ATL_SUM_RESTART elements each in 16 lanes, then the tree; added to out. */
-V_INLINE void sum_restart(int rows, const float *x, int64_t n, int64_t stride, float *out) {
-    vf acc[ROWS][NV16];
+/* One restart of `rows` rows: n <= ATL_SUM_RESTART elements each in 16 lanes, then the tree; added to sums and, with
+ * `max`, the larger kept in maxima. */
+V_INLINE void restart(int rows, int max, const float *x, int64_t n, int64_t stride, float *sums, float *maxima) {
+    lanes acc[ROWS];
     UNROLL
-    for (int r = 0; r < rows; r++) {
-        UNROLL
-        for (int v = 0; v < NV16; v++)
-            acc[r][v] = v_zero();
-    }
+    for (int r = 0; r < rows; r++)
+        lanes_clear(&acc[r], max);
     int64_t i = 0;
     for (; i + ATL_SUM_LANES <= n; i += ATL_SUM_LANES) {
         UNROLL
-        for (int r = 0; r < rows; r++) {
-            UNROLL
-            for (int v = 0; v < NV16; v++)
-                acc[r][v] = v_add(acc[r][v], v_load(x + r * stride + i + v * VL));
-        }
+        for (int r = 0; r < rows; r++)
+            lanes_add(&acc[r], max, x + r * stride + i);
     }
     UNROLL
     for (int r = 0; r < rows; r++) {
-        UNROLL
-        for (int v = 0; v < NV16; v++)
-            if (n - i > v * VL)
-                acc[r][v] = v_add(acc[r][v], v_load_part(x + r * stride + i + v * VL, n - i - v * VL));
-        out[r] += v_sum16(acc[r]);
+        lanes_add_last(&acc[r], max, x + r * stride + i, n - i);
+        sums[r] += v_sum16(acc[r].sum);
+        if (max)
+            maxima[r] = larger(maxima[r], v_max16(acc[r].max));
     }
 }
 
-V_INLINE void sum_rows(int rows, const float *x, int64_t n, int64_t stride, float *out) {
-    for (int r = 0; r < rows; r++)
-        out[r] = 0.0f;
+V_INLINE void reduce_rows(int rows, int max, const float *x, int64_t n, int64_t stride, float *sums, float *maxima) {
+    float total[ROWS], largest[ROWS];
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        total[r] = 0.0f;
+        largest[r] = -__builtin_inff();
+    }
     for (int64_t i = 0; i < n; i += ATL_SUM_RESTART)
-        sum_restart(rows, x + i, n - i < ATL_SUM_RESTART ? n - i : ATL_SUM_RESTART, stride, out);
+        restart(rows, max, x + i, n - i < ATL_SUM_RESTART ? n - i : ATL_SUM_RESTART, stride, total, largest);
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        sums[r] = total[r];
+        if (max)
+            maxima[r] = row_max(x + r * stride, n, total[r], largest[r]);
+    }
 }
 
 void KERNEL(sum)(const float *x, int64_t n, int64_t rows, int64_t stride, float *out) {
     int64_t r = 0;
     for (; r + ROWS <= rows; r += ROWS)
-        sum_rows(ROWS, x + r * stride, n, stride, out + r);
+        reduce_rows(ROWS, 0, x + r * stride, n, stride, out + r, 0);
     for (; r < rows; r++)
-        sum_rows(1, x + r * stride, n, stride, out + r);
+        reduce_rows(1, 0, x + r * stride, n, stride, out + r, 0);
+}
+
+void KERNEL(sum_max)(const float *x, int64_t n, int64_t rows, int64_t stride, float *sums, float *maxima) {
+    int64_t r = 0;
+    for (; r + MAX_ROWS <= rows; r += MAX_ROWS)
+        reduce_rows(MAX_ROWS, 1, x + r * stride, n, stride, sums + r, maxima + r);
+    for (; r < rows; r++)
+        reduce_rows(1, 1, x + r * stride, n, stride, sums + r, maxima + r);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Mean over positions, two fully connected layers, a gate, scaling. Whole samples are tasks while there are enough of them,
- * so that the second read comes from the cache; otherwise their channels are split. Outputs past the last-level cache
- * go straight to memory, and tasks are then runs of samples of which the next is summed while one is scaled.
+ * Mean (and maximum) over positions, two fully connected layers, a gate, scaling. Whole samples are tasks while there are
+ * enough of them, so that the second read comes from the cache; otherwise their channels are split. Outputs past the
+ * last-level cache go straight to memory, and tasks are then runs of samples of which the next is reduced while one is
+ * scaled.
  */
 #include "../arena.h"
 #include "../memory.h"
@@ -27,6 +28,8 @@ atl_status atl_excite_plan(atl_plan *plan, atl_linear *fc1, atl_linear *fc2, atl
     op->hidden = fc1->m;
     op->channel_group = atl_max(1, GROUP_FLOATS / plan->positions);
     atl_status status = atl_reserve_sample(plan, &op->mean, plan->channels, 1, 1, error);
+    if (status == ATL_OK && op->with_max)
+        status = atl_reserve_sample(plan, &op->max, plan->channels, 1, 1, error);
     if (status == ATL_OK)
         status = atl_reserve_sample(plan, &op->inner, op->hidden, 1, 1, error);
     if (status == ATL_OK)
@@ -43,39 +46,56 @@ typedef struct job {
     int64_t run_length; /* samples of a task otherwise */
 } job;
 
-/* Sums of channels [from, from + count) of sample b. */
+/* Sums (and maxima) of channels [from, from + count) of sample b. */
 static void squeeze(const job *j, int64_t b, int64_t from, int64_t count) {
     const atl_run_state *run = j->run;
-    j->kernels->sum.fn(atl_run_sample(run, b).x + from * run->x_row, run->plan->positions, count, run->x_row,
-                       atl_run_workspace(run, b) + j->op->mean + from);
+    const float *x = atl_run_sample(run, b).x + from * run->x_row;
+    float *w = atl_run_workspace(run, b) + from;
+    if (j->op->with_max)
+        j->kernels->sum_max.fn(x, run->plan->positions, count, run->x_row, w + j->op->mean, w + j->op->max);
+    else
+        j->kernels->sum.fn(x, run->plan->positions, count, run->x_row, w + j->op->mean);
 }
 
-/* The factor of every channel of sample b, from its sums. */
-static void excite(const job *j, int64_t b) {
+/* out may be the pooled channels themselves. */
+static void mlp(const job *j, const float *pooled, float *inner, float *out) {
     const atl_excite_op *op = j->op;
     const atl_kernels *k = j->kernels;
+    int64_t channels = j->run->plan->channels;
+    k->fc.fn(pooled, channels, op->w1, op->b1, op->hidden, inner);
+    k->unary.fn(inner, inner, op->hidden, op->activation, 0.0f);
+    k->fc.fn(inner, op->hidden, op->w2, op->b2, channels, out);
+}
+
+/* The factor of every channel of sample b, from its sums (and maxima). */
+static void excite(const job *j, int64_t b) {
+    const atl_excite_op *op = j->op;
     int64_t channels = j->run->plan->channels;
     float *w = atl_run_workspace(j->run, b);
     for (int64_t i = 0; i < channels; i++)
         w[op->mean + i] /= (float)j->run->plan->positions;
-    k->fc.fn(w + op->mean, channels, op->w1, op->b1, op->hidden, w + op->inner);
-    k->unary.fn(w + op->inner, w + op->inner, op->hidden, op->activation, 0.0f);
-    k->fc.fn(w + op->inner, op->hidden, op->w2, op->b2, channels, w + op->factor);
-    k->unary.fn(w + op->factor, w + op->factor, channels, op->gate, op->alpha);
+    mlp(j, w + op->mean, w + op->inner, w + op->factor);
+    if (op->with_max) {
+        mlp(j, w + op->max, w + op->inner, w + op->max);
+        for (int64_t i = 0; i < channels; i++)
+            w[op->factor + i] += w[op->max + i];
+    }
+    j->kernels->unary.fn(w + op->factor, w + op->factor, channels, op->gate, op->alpha);
 }
 
-/* Scales channels [from, from + count) of sample b; those of sample `next` are summed meanwhile, unless it is negative. */
+/* Scales channels [from, from + count) of sample b; those of sample `next` are reduced meanwhile, unless it is negative. */
 static void scale(const job *j, int64_t b, int64_t from, int64_t count, int64_t next) {
     const atl_run_state *run = j->run;
     atl_sample sample = atl_run_sample(run, b);
     const float *factor = atl_run_workspace(run, b) + j->op->factor + from;
     const float *ahead = next < 0 ? NULL : atl_run_sample(run, next).x + from * run->x_row;
     float *sums = next < 0 ? NULL : atl_run_workspace(run, next) + j->op->mean + from;
+    float *maxima = next < 0 || !j->op->with_max ? NULL : atl_run_workspace(run, next) + j->op->max + from;
     j->kernels->scale.fn(sample.x + from * run->x_row, sample.y + from * run->y_row, run->plan->positions, count,
-                         run->x_row, run->y_row, factor, j->stream && sample.x != sample.y, ahead, sums);
+                         run->x_row, run->y_row, factor, j->stream && sample.x != sample.y, ahead, sums, maxima);
 }
 
-/* A run of samples, the next one summed while one is scaled. */
+/* A run of samples, the next one reduced while one is scaled. */
 static void sample_run(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
@@ -134,10 +154,12 @@ void atl_excite_run(const atl_run_state *run, const atl_excite_op *op) {
 
 void atl_excite_describe(const atl_plan *plan, const atl_excite_op *op, atl_text *text) {
     const atl_kernels *k = &plan->engine->kernels;
-    atl_text_add(text, "squeeze: mean over %lld positions, 16 lanes, restarted every %d (%s)\n",
-                 (long long)plan->positions, ATL_SUM_RESTART, k->sum.variant);
-    atl_text_add(text, "excite: %lld -> %lld -> %lld, blocks of %d (%s, %s)\n", (long long)plan->channels,
-                 (long long)op->hidden, (long long)plan->channels, ATL_BLOCK, k->fc.variant, k->unary.variant);
+    atl_text_add(text, "squeeze: %s over %lld positions, 16 lanes, restarted every %d (%s)\n",
+                 op->with_max ? "mean and maximum" : "mean", (long long)plan->positions, ATL_SUM_RESTART,
+                 op->with_max ? k->sum_max.variant : k->sum.variant);
+    atl_text_add(text, "excite: %s%lld -> %lld -> %lld, blocks of %d (%s, %s)\n", op->with_max ? "the sum of two " : "",
+                 (long long)plan->channels, (long long)op->hidden, (long long)plan->channels, ATL_BLOCK, k->fc.variant,
+                 k->unary.variant);
     atl_text_add(text, "scale: sample per task, or groups of %lld channels when samples are few (%s)\n",
                  (long long)op->channel_group, k->scale.variant);
 }

@@ -19,7 +19,7 @@ struct atl_linear;
 /* Arrays inside a sample's workspace or a slot's scratch: offsets in floats, aligned to cache lines. */
 typedef int64_t atl_offset;
 
-/* ---- excite: y = x * gate(fc2(act(fc1(mean x)))) ---- */
+/* ---- excite: y = x * gate(mlp(mean x)), or gate(mlp(mean x) + mlp(max x)), with mlp = fc2(act(fc1 .)) ---- */
 
 typedef struct atl_excite_op {
     const float *w1, *w2; /* packed for the fc kernel */
@@ -27,10 +27,12 @@ typedef struct atl_excite_op {
     int64_t hidden;
     atl_unary activation, gate;
     float alpha;
+    int with_max;
     int64_t channel_group; /* channels of a task when a sample is split */
-    atl_offset mean, inner, factor;
+    atl_offset mean, max, inner, factor;
 } atl_excite_op;
 
+/* activation, gate, alpha and with_max are set by the layer. */
 atl_status atl_excite_plan(struct atl_plan *plan, struct atl_linear *fc1, struct atl_linear *fc2, atl_excite_op *op,
                            atl_error *error);
 void atl_excite_run(const struct atl_run_state *run, const atl_excite_op *op);

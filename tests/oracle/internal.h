@@ -31,6 +31,7 @@ typedef struct oracle_kind {
 } oracle_kind;
 
 extern const oracle_kind oracle_kind_se;
+extern const oracle_kind oracle_kind_cbam_channel;
 extern const oracle_kind oracle_kind_self_attention_spatial;
 
 /* malloc of count doubles; NULL also when the size cannot be represented. */

@@ -9,6 +9,7 @@
 
 static const oracle_kind *const kinds[] = {
     &oracle_kind_se,
+    &oracle_kind_cbam_channel,
     &oracle_kind_self_attention_spatial,
 };
 
