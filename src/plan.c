@@ -110,6 +110,8 @@ static atl_status fill_plan(atl_plan *plan, const int64_t *shape, const atl_plan
     if (!atl_mul(plan->info.workspace_fixed, atl_pool_threads(plan->engine->pool), &plan->info.workspace_fixed))
         return atl_fail(error, ATL_OUT_OF_MEMORY, "plan: the scratch of the team cannot be represented");
     plan->small = is_small(&plan->info);
+    if (plan->info.workspace_samples == 0)
+        plan->info.workspace_samples = INT64_MAX;
     if (options->reserve_batch == 0)
         return ATL_OK;
     int64_t size = atl_plan_workspace_size(plan, options->reserve_batch);
@@ -192,7 +194,8 @@ atl_status atl_plan_get_info(const atl_plan *plan, atl_plan_info *info, atl_erro
 
 int64_t atl_plan_workspace_size(const atl_plan *plan, int64_t batch) {
     int64_t size;
-    if (!plan || batch < 0 || !atl_mul(plan->info.workspace_per_sample, batch, &size) ||
+    if (!plan || batch < 0 ||
+        !atl_mul(plan->info.workspace_per_sample, atl_min(batch, plan->info.workspace_samples), &size) ||
         !atl_add(size, plan->info.workspace_fixed, &size))
         return -1;
     return size;
@@ -209,6 +212,8 @@ static void describe(const atl_plan *plan, atl_text *out) {
                  info->exps * 1e-6, info->bytes * 1e-6);
     atl_text_add(out, "workspace: %lld bytes a sample and %lld for the team\n", (long long)info->workspace_per_sample,
                  (long long)info->workspace_fixed);
+    if (info->workspace_samples < INT64_MAX)
+        atl_text_add(out, "batch: %lld samples under way at once\n", (long long)info->workspace_samples);
 }
 
 size_t atl_plan_describe(const atl_plan *plan, char *text, size_t capacity) {

@@ -49,6 +49,9 @@ typedef struct atl_run_state {
 
 /* The pointers of sample b. */
 atl_sample atl_run_sample(const atl_run_state *run, int64_t b);
+/* The part of a run that samples [first, first + count) are, over the same workspace. */
+atl_run_state atl_run_part(const atl_run_state *run, int64_t first, int64_t count);
+
 /* Workspace of sample b, and of a slot of the team. */
 float *atl_run_workspace(const atl_run_state *run, int64_t b);
 float *atl_run_scratch(const atl_run_state *run, int slot);

@@ -12,6 +12,9 @@ void atl_run_options_init(atl_run_options *options) {
         *options = (atl_run_options){.size = sizeof *options};
 }
 
+/* No tensor is larger: 2^56 bytes, the most that a process can address today. */
+#define MOST_FLOATS ((int64_t)1 << 54)
+
 /* ---- what stages ask ---- */
 
 atl_sample atl_run_sample(const atl_run_state *run, int64_t b) {
@@ -23,6 +26,16 @@ atl_sample atl_run_sample(const atl_run_state *run, int64_t b) {
     }
     return (atl_sample){run->first.x + b * run->x_stride, run->first.y + b * run->y_stride,
                         run->first.map ? run->first.map + b * run->map_stride : NULL};
+}
+
+atl_run_state atl_run_part(const atl_run_state *run, int64_t first, int64_t count) {
+    atl_run_state part = *run;
+    part.batch = count;
+    if (run->samples)
+        part.samples = run->samples + (size_t)first * run->sample_size;
+    else
+        part.first = atl_run_sample(run, first);
+    return part;
 }
 
 float *atl_run_workspace(const atl_run_state *run, int64_t b) {
@@ -116,8 +129,8 @@ static atl_status check_batch(const atl_plan *plan, int64_t batch, atl_error *er
         return atl_fail(error, ATL_INVALID_ARGUMENT, "plan: expected a pointer, got NULL");
     if (batch < 1)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "batch: expected 1 or more, got %lld", (long long)batch);
-    if (!atl_mul(plan->channels * plan->positions, batch, &floats) || floats > INT64_MAX / 8)
-        return atl_fail(error, ATL_INVALID_ARGUMENT, "batch: more bytes than can be represented (got %lld)",
+    if (!atl_mul(plan->channels * plan->positions, batch, &floats) || floats > MOST_FLOATS)
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "batch: more bytes than an address space has (got %lld)",
                         (long long)batch);
     return ATL_OK;
 }
@@ -127,8 +140,8 @@ static atl_status set_strides(atl_run_state *run, const atl_run_options *options
     const atl_plan *plan = run->plan;
     int64_t sample = plan->batch_inside ? plan->positions : plan->channels * plan->positions;
     int64_t map = 0;
-    if (run->first.map && (!atl_mul(run->map_rows.count, plan->info.map_shape[1], &map) || map > INT64_MAX / 8))
-        return atl_fail(error, ATL_INVALID_ARGUMENT, "map: more bytes than can be represented");
+    if (run->first.map && (!atl_mul(run->map_rows.count, plan->info.map_shape[1], &map) || map > MOST_FLOATS))
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "map: more bytes than an address space has");
     const struct {
         const char *name;
         int64_t got, dense, *to;
@@ -142,8 +155,8 @@ static atl_status set_strides(atl_run_state *run, const atl_run_options *options
             return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: samples would overlap (expected %lld or more, got %lld)",
                             strides[i].name, (long long)strides[i].dense, (long long)strides[i].got);
         int64_t rows = plan->batch_inside && strides[i].to != &run->map_stride ? plan->channels : 1;
-        if (!atl_mul(*strides[i].to, run->batch, &floats) || !atl_mul(floats, rows, &floats) || floats > INT64_MAX / 8)
-            return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: more bytes than can be represented (got %lld)",
+        if (!atl_mul(*strides[i].to, run->batch, &floats) || !atl_mul(floats, rows, &floats) || floats > MOST_FLOATS)
+            return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: more bytes than an address space has (got %lld)",
                             strides[i].name, (long long)strides[i].got);
     }
     run->x_row = plan->batch_inside ? run->x_stride * run->batch : plan->positions;

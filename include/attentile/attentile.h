@@ -246,6 +246,8 @@ typedef struct atl_plan_info {
     double flops, exps, bytes;          /* the layer's own lower bound for one sample: multiplications and additions,
                                            exponentials, bytes of inputs and outputs */
     int64_t workspace_per_sample;       /* bytes */
+    int64_t workspace_samples;          /* at most this many samples are under way at once: the workspace of a larger
+                                           batch is no larger */
     int64_t workspace_fixed;            /* bytes for the team, whatever the batch */
 } atl_plan_info;
 

@@ -68,7 +68,8 @@
  *   cost       2*N*N*(d + C) + 2*N*C*(2*d + C) FLOPs and N*N exponentials
  *   workspace  about 4*N*(1.07*(2*d + C) + 2) bytes a sample, N rounded up to a multiple of 256 (below 2,048 positions
  *              up to 8*N*(C + 2) more): A is tiled (Dao et al., "FlashAttention", NeurIPS 2022; Milakov, Gimelshein,
- *              "Online normalizer calculation for softmax", 2018) and never stored unless asked for
+ *              "Online normalizer calculation for softmax", 2018) and never stored unless asked for. A batch larger
+ *              than what keeps the team busy takes no more (atl_plan_info.workspace_samples)
  *
  * Weights below 2^-126 of a row's largest are 0. Where |score * scale| passes 1e30, |q * scale| 2e38 or the sum of
  * |v[c, j]| over j FLT_MAX, infinities and NaN may appear that an eager implementation would not give.

@@ -6,6 +6,7 @@
 
 #include "../error.h"
 #include "../layer.h"
+#include "../memory.h"
 #include "../plan.h"
 
 enum { QUERY, KEY, VALUE, GAMMA, QUERY_BIAS, KEY_BIAS, VALUE_BIAS };
@@ -69,12 +70,19 @@ static atl_status plan(atl_plan *plan, atl_error *error) {
                               .q_row = 0,
                               .k_row = width,
                               .v_row = 2 * width};
-    return atl_attend_plan(plan, attend, error);
+    status = atl_attend_plan(plan, attend, error);
+    plan->info.workspace_samples = atl_attend_samples(plan, attend);
+    return status;
 }
 
+/* Samples go through together, but only as many as keep the team busy: that bounds the workspace of large batches. */
 static void run(const atl_run_state *run) {
-    atl_project_run(run, &run->plan->op.spatial.project);
-    atl_attend_run(run, &run->plan->op.spatial.attend);
+    int64_t together = run->plan->info.workspace_samples;
+    for (int64_t first = 0; first < run->batch; first += together) {
+        atl_run_state part = atl_run_part(run, first, atl_min(together, run->batch - first));
+        atl_project_run(&part, &run->plan->op.spatial.project);
+        atl_attend_run(&part, &run->plan->op.spatial.attend);
+    }
 }
 
 static void describe(const atl_plan *plan, atl_text *text) {

@@ -20,7 +20,8 @@ enum {
     TILE_MAX = 256,
     TILE_STATE = 96 * 1024, /* bytes of output state that a tile may hold: shares a second-level cache with keys */
     TASKS_PER_THREAD = 4,
-    MAP_ROWS = 48 /* of a task; a multiple of every map tile */
+    BUSY_TASKS = 32, /* of a thread, between two waits for the whole team */
+    MAP_ROWS = 48    /* of a task; a multiple of every map tile */
 };
 
 /* The maximum that every query starts from, in scores times log2(e): finite, so that rows of -inf stay NaN-free until
@@ -66,6 +67,11 @@ atl_status atl_attend_plan(atl_plan *plan, atl_attend_op *op, atl_error *error) 
     int64_t fair = atl_ceil_div(op->queries, TASKS_PER_THREAD * threads); /* keep all threads busy on one sample */
     op->tile = atl_max(nr, atl_min(op->tile, fair) / nr * nr);
     return reserve_scratch(plan, op, error);
+}
+
+int64_t atl_attend_samples(const atl_plan *plan, const atl_attend_op *op) {
+    int64_t tasks = BUSY_TASKS * (int64_t)atl_pool_threads(plan->engine->pool);
+    return atl_ceil_div(tasks, atl_ceil_div(op->queries, op->tile));
 }
 
 /* ---- states ---- */

@@ -70,6 +70,8 @@ typedef struct atl_attend_op {
 
 /* d, c, queries, keys, scale, gamma and the panels' place are set by the layer. */
 atl_status atl_attend_plan(struct atl_plan *plan, atl_attend_op *op, atl_error *error);
+/* How many samples keep every thread busy for long enough that a wait for the last task costs little. */
+int64_t atl_attend_samples(const struct atl_plan *plan, const atl_attend_op *op);
 void atl_attend_run(const struct atl_run_state *run, const atl_attend_op *op);
 void atl_attend_describe(const struct atl_plan *plan, const atl_attend_op *op, atl_text *text);
 

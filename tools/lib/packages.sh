@@ -11,7 +11,7 @@ packages=(
     "ninja-build|run|runs the build|have_ninja"
     "pkg-config|run|finds the libraries|have_command pkg-config"
     "libhwloc-dev|run|the machine's topology|have_module hwloc"
-    "libjansson-dev|run|JSON: checkpoints and --json|have_module jansson"
+    "libjansson-dev|run|JSON that the command prints|have_module jansson"
     "libpng-dev|run|PNG pictures of the demo|have_module libpng"
     "libjpeg-dev|run|JPEG pictures of the demo|have_module libjpeg"
     "python-matplotlib-data|optional|the demo's sample photograph|have_photograph"

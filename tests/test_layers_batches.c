@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Batches larger than what is under way at once: the same bits, the same workspace, for every kind, dense and scattered. */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cases.h"
+
+enum { BATCH = 300 };
+
+/* One sample at a time: what every other way must give. */
+static void one_by_one(const layer_case *c, const atl_plan *plan, const float *x, float *y, float *map) {
+    for (int64_t b = 0; b < BATCH; b++)
+        case_run(plan, 1, x + b * c->size, y + b * c->size, map ? map + b * c->map_size : NULL, NULL);
+}
+
+static void expect_same(const char *what, const layer_case *c, const float *got, const float *want, int64_t count) {
+    cr_expect_eq(case_difference(got, want, count), -1, "%s: %s differs", c->row.name, what);
+}
+
+/* Every sample with pointers of its own, the last first. */
+static void scattered(const layer_case *c, const atl_plan *plan, float *x, float *y, float *map) {
+    static atl_sample samples[BATCH];
+    atl_error error;
+    for (int64_t b = 0; b < BATCH; b++) {
+        int64_t from = BATCH - 1 - b;
+        samples[b] = (atl_sample){x + from * c->size, y + from * c->size, map ? map + from * c->map_size : NULL};
+    }
+    cr_assert_eq(atl_run_samples(plan, BATCH, samples, sizeof *samples, NULL, &error), ATL_OK, "%s", error.message);
+}
+
+static void check_kind(const char *line, int threads) {
+    layer_case c;
+    case_parse(&c, line, 7);
+    atl_engine *engine = case_engine("scalar", threads);
+    atl_plan *plan = case_plan(&c, engine);
+    float *x = case_alloc(BATCH * c.size), *y = case_alloc(BATCH * c.size), *want = case_alloc(BATCH * c.size);
+    float *map = c.map_size ? case_alloc(BATCH * c.map_size) : NULL;
+    float *want_map = c.map_size ? case_alloc(BATCH * c.map_size) : NULL;
+    fill(x, BATCH * c.size, FILL_RANDOM, 1, 11);
+    one_by_one(&c, plan, x, want, want_map);
+    case_run(plan, BATCH, x, y, map, NULL);
+    expect_same("y", &c, y, want, BATCH * c.size);
+    expect_same("map", &c, map, want_map, BATCH * c.map_size);
+    memset(y, 0, (size_t)(BATCH * c.size) * sizeof *y);
+    scattered(&c, plan, x, y, map);
+    expect_same("y of scattered samples", &c, y, want, BATCH * c.size);
+    expect_same("map of scattered samples", &c, map, want_map, BATCH * c.map_size);
+    atl_plan_release(plan);
+    atl_engine_release(engine);
+    case_free(&c);
+    free(x), free(y), free(want), free(map), free(want_map);
+}
+
+Test(batches, larger_than_what_is_under_way) {
+    static const char *const lines[] = {"se se 1 7x5x3 hidden=2", "cbam-channel cbamc 1 7x5x3 hidden=2",
+                                        "self-attention-spatial sas 1 5x3x5 d=2"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        for (int threads = 1; threads <= 3; threads++)
+            check_kind(lines[i], threads);
+}
+
+/* The workspace of self-attention stops growing, so that a batch may have any size. */
+Test(batches, workspace_stops_growing) {
+    layer_case c;
+    case_parse(&c, "self-attention-spatial sas 1 5x3x5 d=2", 7);
+    atl_engine *engine = case_engine("scalar", 2);
+    atl_plan *plan = case_plan(&c, engine);
+    atl_plan_info info = {.size = sizeof info};
+    cr_assert_eq(atl_plan_get_info(plan, &info, NULL), ATL_OK);
+    cr_expect(info.workspace_samples >= 1 && info.workspace_samples < BATCH, "%lld samples under way at once",
+              (long long)info.workspace_samples);
+    cr_expect_eq(atl_plan_workspace_size(plan, BATCH), atl_plan_workspace_size(plan, info.workspace_samples));
+    cr_expect_lt(atl_plan_workspace_size(plan, info.workspace_samples - 1), atl_plan_workspace_size(plan, BATCH));
+    atl_plan_release(plan);
+    atl_engine_release(engine);
+    case_free(&c);
+}
