@@ -22,8 +22,8 @@ typedef struct kernel_shape {
     atl_slot slot;
     const char *name;
     int64_t rows, n; /* rows of an array, elements of a row */
-    int64_t d, c;    /* channels of query and key, and of the value */
-    int option;      /* scale: stream; unary: the function */
+    int64_t d, c;    /* channels of query and key (conv_gate: its k), and of the value (of an image) */
+    int option;      /* scale, scale_pixels: stream; unary: the function */
 } kernel_shape;
 
 static const kernel_shape shapes[] = {
@@ -54,6 +54,15 @@ static const kernel_shape shapes[] = {
     {ATL_SLOT_finish, "c256", .n = 4096, .c = 256},
     {ATL_SLOT_map, "48x128-d8", .rows = 48, .n = 128, .d = 8},
     {ATL_SLOT_map, "48x128-d64", .rows = 48, .n = 128, .d = 64},
+    {ATL_SLOT_channel_pool, "512x49", .n = 49, .c = 512},
+    {ATL_SLOT_channel_pool, "64x784", .n = 784, .c = 64},
+    {ATL_SLOT_channel_pool, "512x784", .n = 784, .c = 512},
+    {ATL_SLOT_conv_gate, "k7-28", .rows = 28, .n = 28, .d = 7},
+    {ATL_SLOT_conv_gate, "k3-56", .rows = 56, .n = 56, .d = 3},
+    {ATL_SLOT_conv_gate, "k7-56", .rows = 56, .n = 56, .d = 7},
+    {ATL_SLOT_scale_pixels, "512x49", .n = 49, .c = 512},
+    {ATL_SLOT_scale_pixels, "64x784", .n = 784, .c = 64},
+    {ATL_SLOT_scale_pixels, "4096x784-stream", .n = 784, .c = 4096, .option = 1},
 };
 
 enum { SHAPES = sizeof shapes / sizeof *shapes };
@@ -207,6 +216,32 @@ static void bench_map(bench_state *state, atl_map_fn *kernel, kernel_bench *b) {
         kernel(q, k, d, rows, keys, max, sum, map, keys, 0);
     report_flops(state, 2.0 * (double)(rows * keys * d));
     bench_counter(state, "Gelements/s", (double)(rows * keys) * 1e-9 / bench_seconds(state));
+}
+
+static void bench_channel_pool(bench_state *state, atl_channel_pool_fn *kernel, kernel_bench *b) {
+    int64_t c = b->shape->c, n = b->shape->n;
+    float *x = array(b, c * n), *mean = array(b, n), *max = array(b, n);
+    while (bench_next(state))
+        kernel(x, n, c, n, mean, max);
+    report_bytes(state, 4.0 * (double)(c * n));
+}
+
+/* All rows of an image. */
+static void bench_conv_gate(bench_state *state, atl_conv_gate_fn *kernel, kernel_bench *b) {
+    int64_t rows = b->shape->rows, n = b->shape->n, k = b->shape->d, row = n + k - 1, plane = (rows + k - 1) * row;
+    float *planes = array(b, 2 * plane), *w = array(b, 2 * k * k), *factor = array(b, rows * n);
+    while (bench_next(state))
+        for (int64_t r = 0; r < rows; r++)
+            kernel(planes + r * row, row, plane, k, w, NULL, n, factor + r * n);
+    report_peak_share(state, b, 4.0 * (double)(k * k * rows * n));
+}
+
+static void bench_scale_pixels(bench_state *state, atl_scale_pixels_fn *kernel, kernel_bench *b) {
+    int64_t c = b->shape->c, n = b->shape->n;
+    float *x = array(b, c * n), *y = array(b, c * n), *factor = array(b, n);
+    while (bench_next(state))
+        kernel(x, y, n, c, n, n, factor, b->shape->option, NULL);
+    report_bytes(state, 8.0 * (double)(c * n));
 }
 
 /* ---- the list ---- */

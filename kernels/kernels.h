@@ -19,7 +19,7 @@
  * i + 8, then + 4, + 2, + 1), restarts in order. */
 #define ATL_SUM_LANES   16
 #define ATL_SUM_RESTART 1024
-/* Maxima of rows: NaN where there is one, +0 for a zero of either sign. No order matters. */
+/* Maxima of rows and columns: NaN where there is one, +0 for a zero of either sign. No order matters. */
 
 /* Positions come in panels [block][row][ATL_PANEL_ROW], of which ATL_BLOCK are positions: row `r` of position `i` of a
  * panel with R rows is element (i / ATL_BLOCK * R + r) * ATL_PANEL_ROW + i % ATL_BLOCK. A row is a cache line longer than
@@ -89,6 +89,20 @@ typedef void atl_finish_fn(int64_t nr, int64_t c, int64_t n, float gamma, atl_at
  * exceeds max. `stream` writes past the caches: map and stride are then multiples of a cache line. */
 typedef void atl_map_fn(const float *q, const float *k, int64_t d, int64_t rows, int64_t keys, const float *max,
                         const float *inverse, float *map, int64_t stride, int stream);
+
+/* Over the channels of n pixels: mean[i] = sum of x[c*stride + i] / channels, max[i] = the largest: NaN where one of them is,
+ * +0 for a zero of either sign. Sums over c < channels in blocks of ATL_BLOCK, divided once. */
+typedef void atl_channel_pool_fn(const float *x, int64_t n, int64_t channels, int64_t stride, float *mean, float *max);
+
+/* factor[i] = sigmoid(sum of w[p][r][c] * planes[p*plane + r*row + c + i] + *bias) for i < n, over p < 2, r < k, c < k in this
+ * order, from zero: one row of a k x k convolution of two planes. k <= 11: one block. bias may be NULL (no addition). */
+typedef void atl_conv_gate_fn(const float *planes, int64_t row, int64_t plane, int64_t k, const float *w,
+                              const float *bias, int64_t n, float *factor);
+
+/* y[c*y_stride + i] = factor[i] * x[c*x_stride + i] for i < n, c < channels. y == x is allowed. `stream` writes past the
+ * caches and meanwhile fetches pixels that lie as those of x do from `ahead` on (may be NULL, and may end early): a hint. */
+typedef void atl_scale_pixels_fn(const float *x, float *y, int64_t n, int64_t channels, int64_t x_stride,
+                                 int64_t y_stride, const float *factor, int stream, const float *ahead);
 
 /* ---- the table ---- */
 
