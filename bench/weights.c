@@ -41,6 +41,17 @@ static int add_cbam_channel(weights *w, const shape_row *row, uint64_t *seed) {
            add_linear(w, "sharedMLP.2.weight", bias ? "sharedMLP.2.bias" : NULL, c, hidden, seed);
 }
 
+/* conv.weight [1, 2, k, k], of the mean and of the maximum. */
+static int add_cbam_spatial(weights *w, const shape_row *row, uint64_t *seed) {
+    int64_t k = shape_number(row, "k", 7);
+    if (add(w, "conv.weight", 2 * k * k, 0, sqrtf(1.5f) / (float)k, seed))
+        return -1;
+    atl_tensor *conv = &w->tensors[w->desc.tensor_count - 1];
+    conv->rank = 4;
+    memcpy(conv->shape, (int64_t[]){1, 2, k, k}, 4 * sizeof(int64_t));
+    return shape_number(row, "bias", 0) ? add(w, "conv.bias", 1, 0, 0.5f, seed) : 0;
+}
+
 static int add_self_attention_spatial(weights *w, const shape_row *row, uint64_t *seed) {
     int64_t c = row->shape[0], d = shape_number(row, "d", 1);
     int64_t bias = shape_number(row, "bias", 1);
@@ -54,7 +65,11 @@ static const struct {
     const char *kind;
     int (*add)(weights *w, const shape_row *row, uint64_t *seed);
 } makers[] = {
-    {"se", add_se}, {"cbam-channel", add_cbam_channel}, {"self-attention-spatial", add_self_attention_spatial}};
+    {"se", add_se},
+    {"cbam-channel", add_cbam_channel},
+    {"cbam-spatial", add_cbam_spatial},
+    {"self-attention-spatial", add_self_attention_spatial},
+};
 
 int weights_make(weights *w, const shape_row *row, uint64_t seed) {
     memset(w, 0, sizeof *w);

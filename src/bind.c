@@ -70,6 +70,10 @@ static void add_axes(atl_text *text, const char *axes, const int64_t widths[128]
     atl_text_add(text, "]");
 }
 
+static int is_literal(char axis) {
+    return axis >= '0' && axis <= '9';
+}
+
 /* Rank of a tensor without the trailing axes of size 1 that its spec does not name. */
 static int rank_matches(const atl_weight_spec *spec, const atl_tensor *tensor) {
     int axes = (int)strlen(spec->shape);
@@ -77,6 +81,14 @@ static int rank_matches(const atl_weight_spec *spec, const atl_tensor *tensor) {
         return 0;
     for (int i = axes; i < tensor->rank; i++)
         if (tensor->shape[i] != 1)
+            return 0;
+    return 1;
+}
+
+/* Whether axes that the spec gives a size have it; the rank matches. */
+static int literals_match(const atl_weight_spec *spec, const atl_tensor *tensor) {
+    for (int i = 0; spec->shape[i]; i++)
+        if (is_literal(spec->shape[i]) && tensor->shape[i] != spec->shape[i] - '0')
             return 0;
     return 1;
 }
@@ -98,12 +110,21 @@ static atl_status bind_shape(atl_layer *layer, const atl_layer_desc *desc, const
     if (!rank_matches(spec, tensor))
         return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: wrong rank (expected %s, got %s)", prefix_of(desc),
                         spec->name, expected, got);
+    if (!literals_match(spec, tensor))
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: wrong size (expected %s, got %s)", prefix_of(desc),
+                        spec->name, expected, got);
     for (int i = 0; spec->shape[i]; i++) {
         char axis = spec->shape[i];
+        if (is_literal(axis))
+            continue;
         int64_t *width = &layer->widths[(unsigned char)axis];
         if (tensor->shape[i] < 1)
             return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: a size below 1 (expected %s, got %s)", prefix_of(desc),
                             spec->name, expected, got);
+        if (*width && *width != tensor->shape[i] && memchr(spec->shape, axis, (size_t)i) &&
+            fixed_by(layer->kind, spec, desc, axis) == spec->name)
+            return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: two sizes that must be equal (expected %s, got %s)",
+                            prefix_of(desc), spec->name, expected, got);
         if (*width && *width != tensor->shape[i])
             return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: contradicts %s%s (expected %s, got %s)",
                             prefix_of(desc), spec->name, prefix_of(desc), fixed_by(layer->kind, spec, desc, axis),
@@ -197,7 +218,9 @@ atl_status atl_layer_bind(atl_layer *layer, const atl_layer_desc *desc, float **
 static int kind_fits(const atl_kind *kind, const atl_layer_desc *desc) {
     for (const atl_weight_spec *w = kind->weights; w->name; w++) {
         const atl_tensor *tensor = atl_find_tensor(desc, w->name);
-        if (tensor ? tensor->rank < 0 || tensor->rank > ATL_MAX_RANK || !rank_matches(w, tensor) : !w->optional)
+        if (tensor ? tensor->rank < 0 || tensor->rank > ATL_MAX_RANK || !rank_matches(w, tensor) ||
+                         !literals_match(w, tensor)
+                   : !w->optional)
             return 0;
     }
     return 1;

@@ -13,8 +13,8 @@ struct atl_text;
 
 /*
  * A weight by its state_dict name. `shape` names its axes by letters: the same letter is the same width everywhere in
- * the layer, as in {"fc.0.weight", "hC"}, {"fc.2.weight", "Ch"}. Further axes of size 1 are accepted (1x1
- * convolutions). "" is a scalar, [] or [1].
+ * the layer, as in {"fc.0.weight", "hC"}, {"fc.2.weight", "Ch"}. A digit is an axis of that size. Further axes of size 1
+ * are accepted (1x1 convolutions). "" is a scalar, [] or [1].
  */
 typedef struct atl_weight_spec {
     const char *name;

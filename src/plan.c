@@ -86,6 +86,16 @@ atl_status atl_plan_positions(atl_plan *plan, int64_t channels, atl_error *error
     return ATL_OK;
 }
 
+atl_status atl_plan_image(atl_plan *plan, atl_error *error) {
+    char got[256];
+    atl_text text = {got, sizeof got, 0};
+    add_shape(&text, plan->rank, plan->shape);
+    if (plan->rank != 3)
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "shape: %s takes [C, H, W] (expected rank 3, got rank %d: %s)",
+                        plan->layer->kind->name, plan->rank, got);
+    return atl_plan_positions(plan, plan->shape[0], error);
+}
+
 void atl_plan_map(atl_plan *plan, int64_t queries, int64_t keys) {
     plan->info.map_rank = 2;
     plan->info.map_shape[0] = queries;

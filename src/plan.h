@@ -21,6 +21,7 @@ struct atl_plan {
     int small;                   /* a sample is too little work to share */
     union {
         atl_excite_op excite;
+        atl_pixel_gate_op pixel_gate;
         struct {
             atl_project_op project;
             atl_attend_op attend;
@@ -61,6 +62,9 @@ void atl_run_tasks(const atl_run_state *run, atl_task_fn *function, void *contex
 
 /* Checks that x is [channels, ...] of rank 2 to 4, fills channels and positions. */
 atl_status atl_plan_positions(atl_plan *plan, int64_t channels, atl_error *error);
+
+/* Checks that x is [C, H, W] with any C, fills channels and positions. */
+atl_status atl_plan_image(atl_plan *plan, atl_error *error);
 
 /* Names the attention map's shape. */
 void atl_plan_map(atl_plan *plan, int64_t queries, int64_t keys);

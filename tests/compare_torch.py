@@ -150,6 +150,34 @@ class CBAMChannel(ChannelGate):
         return z, error + maximum_error + U * z.abs()
 
 
+class CBAMSpatial(nn.Module):
+    kind = "cbam-spatial"
+
+    def __init__(self, rng):
+        super().__init__()
+        self.channels, self.kernel = rng.choice([1, 3, 16, 64, 300]), rng.choice([3, 5, 7])
+        self.swapped = rng.random() < 0.3
+        self.conv = nn.Conv2d(2, 1, self.kernel, padding=self.kernel // 2, bias=rng.random() < 0.5)
+
+    def params(self):
+        return {"batch_first": "false"} if self.swapped else {}
+
+    def layout(self, x):
+        return x.transpose(0, 1).contiguous() if self.swapped else x
+
+    def forward(self, x):
+        """(y, its tolerance, None, None) for x [B, C, H, W]."""
+        mean, largest = x.mean(1, keepdim=True), x.amax(1, keepdim=True)
+        mean_error = sum_error(self.channels, x.abs().mean(1, keepdim=True))
+        pooled, weight = torch.cat([mean, largest], 1), self.conv.weight.abs()
+        absolute = nn.functional.conv2d(pooled.abs(), weight, None, padding=self.kernel // 2)
+        absolute = absolute + (self.conv.bias.abs() if self.conv.bias is not None else 0)
+        error = nn.functional.conv2d(mean_error, weight[:, :1], None, padding=self.kernel // 2)
+        error = error + sum_error(2 * self.kernel**2, absolute)
+        y = x * torch.sigmoid(self.conv(pooled))
+        return y, x.abs() * (error / 4 + 2 * U) + U * y.abs() + 2.0**-149, None, None
+
+
 class SelfAttention(nn.Module):
     kind = "self-attention-spatial"
 
@@ -212,7 +240,7 @@ def share(got, want, tolerance):
 
 def compare(command, isas, rng, folder):
     """Runs one configuration. Returns (description, share of the tolerance)."""
-    module = rng.choice([SE, CBAMChannel, SelfAttention])(rng)
+    module = rng.choice([SE, CBAMChannel, CBAMSpatial, SelfAttention])(rng)
     state = rounded_state(module, rng)
     size = [rng.choice([1, 2, 3]), module.channels, rng.choice([1, 5, 9, 16, 23]), rng.choice([1, 7, 12, 17])]
     x = (torch.randn(size) * rng.choice([0.3, 1.0, 3.0])).float()

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Misuse of layers: an error that says what is wrong, and no output argument changed. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +10,7 @@
 /* ---------------------------------------------------------------- names */
 
 Test(api, names) {
-    static const char *const used[] = {"se", "cbam-channel", "self-attention-spatial"};
+    static const char *const used[] = {"se", "cbam-channel", "cbam-spatial", "self-attention-spatial"};
     for (int status = ATL_OK; status <= ATL_BAD_FORMAT; status++)
         cr_expect(atl_status_name((atl_status)status)[0], "status %d has no name", status);
     cr_expect(atl_status_name((atl_status)77), "an unknown status has a name");
@@ -53,6 +54,15 @@ static void cbam_channel_parts(parts *p) {
     p->tensors[0] = (atl_tensor){"sharedMLP.0.weight", ones, ATL_F32, 4, {2, 3, 1, 1}};
     p->tensors[1] = (atl_tensor){"sharedMLP.2.weight", ones, ATL_F32, 4, {3, 2, 1, 1}};
     p->desc.kind = "cbam-channel";
+}
+
+static const float taps[2 * 9 * 9] = {1};
+
+static void cbam_spatial_parts(parts *p) {
+    se_parts(p);
+    p->tensors[0] = (atl_tensor){"conv.weight", taps, ATL_F32, 4, {1, 2, 3, 3}};
+    p->tensors[1] = (atl_tensor){"conv.bias", taps, ATL_F32, 1, {1}};
+    p->desc.kind = "cbam-spatial";
 }
 
 static void sas_parts(parts *p) {
@@ -119,6 +129,16 @@ Test(api, layers_that_work) {
     expect_layer("one bias and silu", &p, "cbam-channel");
     p.desc.kind = "auto";
     expect_layer("channel attention, auto", &p, "cbam-channel");
+    cbam_spatial_parts(&p);
+    expect_layer("spatial attention", &p, "cbam-spatial");
+    for (int k = 3; k <= 7; k += 2) {
+        cbam_spatial_parts(&p);
+        p.tensors[0].shape[2] = p.tensors[0].shape[3] = k;
+        p.params[0] = (atl_param){"batch_first", "false"};
+        p.desc.tensor_count = p.desc.param_count = 1;
+        p.desc.kind = "auto";
+        expect_layer("spatial attention without bias, auto", &p, "cbam-spatial");
+    }
     sas_parts(&p);
     expect_layer("attention", &p, "self-attention-spatial");
     p.tensors[3].rank = 0;
@@ -155,6 +175,11 @@ Test(api, kinds_that_do_not_exist) {
     expect_layer("one of the two, named", &p, "cbam-channel");
     const char *kind = "unchanged";
     atl_error error = {0};
+    parts other; /* a convolution of that name is no layer: sizes tell */
+    cbam_spatial_parts(&other);
+    other.tensors[0].shape[0] = 64;
+    other.desc.kind = "auto";
+    expect_no_layer("any convolution", &other, CASE_WORDS("fit no layer"));
     p.desc.kind = "auto";
     case_expect_error("recognize", atl_recognize(&p.desc, &kind, &error), ATL_INVALID_ARGUMENT, &error, NULL);
     cr_expect_str_eq(kind, "unchanged");
@@ -262,6 +287,22 @@ Test(api, shapes_that_contradict) {
     p.tensors[1].shape[1] = 4;
     expect_no_layer("sharedMLP.2 reads 4, sharedMLP.0 writes 2", &p,
                     CASE_WORDS("sharedMLP.0.weight", "sharedMLP.2.weight", "4", "2"));
+    static const int64_t bad_kernels[][4] = {{1, 2, 4, 4}, {1, 2, 1, 1}, {1, 2, 9, 9}, {1, 2, 3, 5},
+                                             {1, 3, 3, 3}, {2, 2, 3, 3}, {1, 2, 0, 0}, {1, 2, 6, 6}};
+    for (size_t i = 0; i < sizeof bad_kernels / sizeof *bad_kernels; i++) {
+        char sizes[32];
+        cbam_spatial_parts(&p);
+        memcpy(p.tensors[0].shape, bad_kernels[i], sizeof bad_kernels[i]);
+        snprintf(sizes, sizeof sizes, "[%d, %d, %d, %d]", (int)bad_kernels[i][0], (int)bad_kernels[i][1],
+                 (int)bad_kernels[i][2], (int)bad_kernels[i][3]);
+        expect_no_layer(sizes, &p, CASE_WORDS("conv.weight", "expected", sizes));
+    }
+    cbam_spatial_parts(&p);
+    p.tensors[0].rank = 3;
+    expect_no_layer("a kernel of rank 3", &p, CASE_WORDS("conv.weight", "[1, 2, k, k]", "[1, 2, 3]"));
+    cbam_spatial_parts(&p);
+    p.tensors[1].shape[0] = 2;
+    expect_no_layer("two biases", &p, CASE_WORDS("conv.bias", "[1]", "[2]"));
     sas_parts(&p);
     p.tensors[1].shape[0] = 1;
     expect_no_layer("key of another width", &p, CASE_WORDS("query_conv.weight", "key_conv.weight"));

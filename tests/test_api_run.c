@@ -8,6 +8,7 @@
 
 static const char se_line[] = "se se 1 3x4x5 hidden=2";
 static const char cbam_channel_line[] = "cbam-channel cbamc 1 3x4x5 hidden=2";
+static const char cbam_spatial_line[] = "cbam-spatial cbams 1 3x4x5 k=3";
 static const char sas_line[] = "self-attention-spatial sas 1 3x4x5 d=2";
 
 #define SIZE      60 /* of a sample of any of them */
@@ -61,6 +62,7 @@ static void refuse_plans(const char *line) {
 Test(api_run, plans_that_cannot_be) {
     refuse_plans(se_line);
     refuse_plans(cbam_channel_line);
+    refuse_plans(cbam_spatial_line);
     refuse_plans(sas_line);
 }
 
@@ -98,6 +100,7 @@ static void expect_info(const char *line, int map_rank) {
 Test(api_run, plan_info) {
     expect_info(se_line, 0);
     expect_info(cbam_channel_line, 0);
+    expect_info(cbam_spatial_line, 0);
     expect_info(sas_line, 2);
 }
 
@@ -299,6 +302,20 @@ Test(api_run, misuse_se) {
 
 Test(api_run, misuse_cbam_channel) {
     refuse_runs(cbam_channel_line);
+}
+
+Test(api_run, misuse_cbam_spatial) {
+    refuse_runs(cbam_spatial_line);
+}
+
+Test(api_run, images_of_another_rank) {
+    layer_case c;
+    case_parse(&c, cbam_spatial_line, 1);
+    atl_engine *engine = case_engine("scalar", 1);
+    expect_no_plan("rank 2", &c, engine, 2, (int64_t[]){3, 20}, NULL, "expected rank 3, got rank 2");
+    expect_no_plan("rank 4", &c, engine, 4, (int64_t[]){3, 4, 5, 1}, NULL, "expected rank 3, got rank 4");
+    atl_engine_release(engine);
+    case_free(&c);
 }
 
 Test(api_run, misuse_self_attention_spatial) {

@@ -54,7 +54,7 @@ static void check_kind(const char *line, int threads) {
 
 Test(batches, larger_than_what_is_under_way) {
     static const char *const lines[] = {"se se 1 7x5x3 hidden=2", "cbam-channel cbamc 1 7x5x3 hidden=2",
-                                        "self-attention-spatial sas 1 5x3x5 d=2"};
+                                        "cbam-spatial cbams 1 7x5x3 k=3", "self-attention-spatial sas 1 5x3x5 d=2"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         for (int threads = 1; threads <= 3; threads++)
             check_kind(lines[i], threads);

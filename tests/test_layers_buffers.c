@@ -17,6 +17,8 @@ static const char *const lines[] = {
     "se se-wide 1 3x19x57 hidden=2",
     "cbam-channel cbamc-odd 1 7x5x11 hidden=3",
     "cbam-channel cbamc-wide 1 3x19x57 hidden=2",
+    "cbam-spatial cbams-odd 1 7x5x11 k=5 bias=1",
+    "cbam-spatial cbams-wide 1 3x19x57 k=7",
     "self-attention-spatial sas-odd 1 5x7x9 d=3",
     "self-attention-spatial sas-blocks 1 3x263 d=1",
 };
@@ -245,9 +247,9 @@ static void channel_first(const char *kind, const char *isa, bool inplace) {
 }
 
 Test(buffers, batch_second) {
-    static const char *const kinds[] = {"se", "cbam-channel"};
+    static const char *const kinds[] = {"se", "cbam-channel", "cbam-spatial"};
     for (int isa = 0; isa < CASE_ISAS; isa++)
-        for (int k = 0; k < 2; k++) {
+        for (int k = 0; k < 3; k++) {
             channel_first(kinds[k], case_isas[isa], false);
             channel_first(kinds[k], case_isas[isa], true);
         }

@@ -15,6 +15,9 @@ static const char *const lines[] = {
     "cbam-channel cbamc-dense 1 19x5x7 hidden=3",
     "cbam-channel cbamc-one 1 4x33 hidden=1 bias=0",
     "cbam-channel cbamc-silu 1 6x17 hidden=2 set.activation=silu set.gate=hard-sigmoid",
+    "cbam-spatial cbams-dense 1 19x9x11 k=7 bias=1",
+    "cbam-spatial cbams-one 1 1x5x33 k=3",
+    "cbam-spatial cbams-blocks 1 300x3x5 k=5",
     "self-attention-spatial sas-small 1 5x7x5 d=3",
     "self-attention-spatial sas-blocks 1 4x277 d=2 bias=0",
 };
@@ -181,6 +184,58 @@ static void cbam_channel_exact(atl_engine *engine) {
     case_free(&c);
 }
 
+/* A NaN reaches the pixels whose kernel covers it, in every channel, and no others. */
+static void cbam_spatial_reach(layer_case *c, atl_engine *engine) {
+    if (strcmp(c->row.kind, "cbam-spatial") != 0)
+        return;
+    float *x = case_alloc(c->size), *clean = case_alloc(c->size), *y = case_alloc(c->size);
+    int64_t height = c->row.shape[1], width = c->row.shape[2], reach = shape_number(&c->row, "k", 7) / 2;
+    atl_plan *plan = case_plan(c, engine);
+    fill(x, c->size, FILL_RANDOM, 1, 53);
+    case_run(plan, 1, x, clean, NULL, NULL);
+    int64_t row = height / 2, column = width - 2;
+    x[(c->channels - 1) * c->positions + row * width + column] = NAN;
+    case_run(plan, 1, x, y, NULL, NULL);
+    for (int64_t i = 0; i < c->size; i++) {
+        int64_t at = i % c->positions;
+        int inside = llabs(at / width - row) <= reach && llabs(at % width - column) <= reach;
+        cr_assert(inside ? isnan(y[i]) : y[i] == clean[i], "%s: y[%lld] = %g, without the NaN %g", c->row.name,
+                  (long long)i, (double)y[i], (double)clean[i]);
+    }
+    atl_plan_release(plan);
+    free(y), free(clean), free(x);
+}
+
+Test(values, a_nan_pixel_reaches_its_neighbours) {
+    on_every_isa(cbam_spatial_reach);
+}
+
+/* The mean is 1/2 and the maximum 2 everywhere, the logit 4 mean - max + 0 with a kernel of one tap: gates of 1/2. The
+ * maximum's tap lies at the left: the first column has padding there, a logit of 2 and another gate. */
+static void cbam_spatial_exact(atl_engine *engine) {
+    layer_case c;
+    float x[4 * 64], y[4 * 64];
+    case_parse(&c, "cbam-spatial exact 1 4x8x8 k=3", 1);
+    float *w = case_weight(&c, "conv.weight");
+    memset(w, 0, 18 * sizeof *w);
+    w[4] = 4;
+    w[9 + 3] = -1;
+    case_rebuild(&c);
+    for (int i = 0; i < 4 * 64; i++)
+        x[i] = (float)((i / 64 + i) % 4 - 1);
+    atl_plan *plan = case_plan(&c, engine);
+    case_run(plan, 1, x, y, NULL, NULL);
+    for (int i = 0; i < 4 * 64; i++) {
+        if (i % 8)
+            cr_expect(y[i] == x[i] * 0.5f, "y[%d] = %.9g of %g", i, (double)y[i], (double)x[i]);
+        else
+            cr_expect(fabsf(y[i] - x[i] * 0.880797078f) <= 1e-6f * fabsf(x[i]), "y[%d] = %.9g of %g", i, (double)y[i],
+                      (double)x[i]);
+    }
+    atl_plan_release(plan);
+    case_free(&c);
+}
+
 /* Equal keys: the mean of v, which is exact for integers and a power of two of them. */
 static void attention_exact(atl_engine *engine) {
     layer_case c;
@@ -220,6 +275,7 @@ Test(values, exact_results_are_exact) {
         if (engine) {
             se_exact(engine);
             cbam_channel_exact(engine);
+            cbam_spatial_exact(engine);
             attention_exact(engine);
         }
         atl_engine_release(engine);

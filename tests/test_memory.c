@@ -270,6 +270,7 @@ static void fail_engine(objects *o) {
 
 static const char se_line[] = "se se 1 5x3x7 hidden=3 set.alpha=0.2";
 static const char cbam_channel_line[] = "cbam-channel cbamc 1 5x3x7 hidden=3";
+static const char cbam_spatial_line[] = "cbam-spatial cbams 1 5x3x7 k=3 bias=1";
 static const char sas_line[] = "self-attention-spatial sas 1 5x3x7 d=2";
 
 Test(memory, engine) {
@@ -280,12 +281,14 @@ Test(memory, engine) {
 Test(memory, layer) {
     with_objects(se_line, 1, false, fail_layer);
     with_objects(cbam_channel_line, 1, false, fail_layer);
+    with_objects(cbam_spatial_line, 1, false, fail_layer);
     with_objects(sas_line, 1, false, fail_layer);
 }
 
 Test(memory, plan) {
     with_objects(se_line, 1, false, fail_plan);
     with_objects(cbam_channel_line, 1, false, fail_plan);
+    with_objects(cbam_spatial_line, 1, false, fail_plan);
     with_objects(sas_line, 2, false, fail_plan);
 }
 
@@ -330,6 +333,7 @@ Test(memory, a_reserved_run_allocates_nothing) {
     with_objects(se_line, 1, false, run_without_memory);
     with_objects(se_line, 2, false, run_without_memory);
     with_objects(cbam_channel_line, 2, false, run_without_memory);
+    with_objects(cbam_spatial_line, 2, false, run_without_memory);
     with_objects(sas_line, 1, false, run_without_memory);
     with_objects(sas_line, 3, true, run_without_memory);
 }

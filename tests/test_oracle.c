@@ -134,6 +134,33 @@ Test(oracle, cbam_channel_takes_the_maximum) {
     oracle_free(o);
 }
 
+/* ---------------------------------------------------------------- spatial attention of CBAM */
+
+/* Two channels of one row: means (1, 0, -1), maxima (2, 0, 3). The taps beside the centre see the neighbours, the rows above
+ * and below only padding. */
+Test(oracle, cbam_spatial_by_hand) {
+    static const float x[6] = {2, 0, -5, 0, 0, 3}, odd[6] = {2, 0, -5, 0, 0, NAN}, bias = 0.25f;
+    static const float w[18] = {9, 9, 9, 0.5f, 1, -2, 9, 9, 9, 9, 9, 9, 0.75f, -1, 0.125f, 9, 9, 9};
+    const int64_t shape[3] = {2, 1, 3};
+    model m;
+    double y[6], bound[6];
+    model_init(&m, "cbam-spatial");
+    add(&m, "conv.weight", ATL_F32, w, 4, 1, 2);
+    m.tensors[0].shape[2] = m.tensors[0].shape[3] = 3;
+    add(&m, "conv.bias", ATL_F32, &bias, 1, 1, 0);
+    oracle *o = oracle_create(&m.desc);
+    cr_assert(o);
+    cr_assert_eq(oracle_run(o, 3, shape, x, ORACLE_ANY, NULL, 0, y, bound, NULL, NULL), 0);
+    expect_near(y[0], 2 * logistic(1 * 1 - 2 * 0 - 1 * 2 + 0.125 * 0 + 0.25), "left");
+    expect_near(y[1], 0, "middle");
+    expect_near(y[2], -5 * logistic(0.5 * 0 + 1 * -1 + 0.75 * 0 - 1 * 3 + 0.25), "right");
+    expect_near(y[5], 3 * logistic(-1 - 3 + 0.25), "right, second channel");
+    cr_expect(bound[5] > 0 && bound[5] < 1e-5, "bound %g", bound[5]);
+    cr_assert_eq(oracle_run(o, 3, shape, odd, ORACLE_ANY, NULL, 0, y, NULL, NULL, NULL), 0);
+    cr_expect(!isnan(y[0]) && isnan(y[1]) && isnan(y[2]) && isnan(y[5]), "a NaN reaches one pixel to the left");
+    oracle_free(o);
+}
+
 /* ---------------------------------------------------------------- spatial self-attention */
 
 #define C 3

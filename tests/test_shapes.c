@@ -53,8 +53,8 @@ Test(shapes, a_line_is_malformed) {
 }
 
 static void expect_list(const char *path) {
-    shape_row *rows = calloc(64, sizeof *rows);
-    int line, count = shapes_read(path, rows, 64, &line);
+    shape_row *rows = calloc(128, sizeof *rows);
+    int line, count = shapes_read(path, rows, 128, &line);
     cr_expect_gt(count, 0, "%s, line %d: malformed, or the list is empty", path, line);
     for (int i = 0; i < count; i++) {
         int known = 0;
@@ -74,6 +74,7 @@ Test(shapes, every_list_can_be_read) {
     expect_list(SHAPES_DIR "/test.txt");
     expect_list(SHAPES_DIR "/se.txt");
     expect_list(SHAPES_DIR "/cbam-channel.txt");
+    expect_list(SHAPES_DIR "/cbam-spatial.txt");
     expect_list(SHAPES_DIR "/self-attention-spatial.txt");
     cr_expect_eq(shapes_read(SHAPES_DIR "/missing.txt", &row, 1, &line), -1);
     cr_expect_eq(line, 0);

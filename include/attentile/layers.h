@@ -7,7 +7,7 @@
  * are true, false, 1, 0. A parameter that the kind lacks is an error; names that it lacks among the tensors are
  * ignored.
  *
- * C channels, N = H*W positions (any number of position axes from 1 to 3 is accepted).
+ * C channels, N = H*W positions (any number of position axes from 1 to 3 is accepted, unless a kind says H, W).
  */
 #ifndef ATTENTILE_LAYERS_H
 #define ATTENTILE_LAYERS_H
@@ -52,6 +52,23 @@
  * The maximum of a channel with a NaN is NaN, as in PyTorch, and the mlp then makes its whole sample NaN, no other.
  */
 #define ATL_KIND_CBAM_CHANNEL "cbam-channel"
+
+/*
+ * "cbam-spatial": the spatial attention of CBAM (Woo, Park, Lee, Kweon, ECCV 2018).
+ *
+ *     y = x * sigmoid(conv([mean over channels of x, max over channels of x]))
+ *
+ *   sample     [C, H, W] with any C -> the same shape; no map
+ *   weights    conv.weight [1, 2, k, k], k = 3, 5 or 7, for the mean and for the maximum; optional conv.bias [1]
+ *   batch_first true (default) | false: x and y are [C, B, H, W]
+ *   cost       2*C*N + 4*k*k*N FLOPs, C*N comparisons and N exponentials; mean and maximum come from one read of x, which
+ *              is read again for y while it stays in the cache
+ *   workspace  O(N) a sample: both planes with their padding, and 2*N floats
+ *
+ * The padding is k/2 zeros on every side, multiplied like any value. A NaN makes its pixel and those within k/2 of it NaN
+ * in all channels, as in PyTorch, and no others. y may be x.
+ */
+#define ATL_KIND_CBAM_SPATIAL "cbam-spatial"
 
 /*
  * "self-attention-spatial": self-attention over all pairs of positions. Zhang et al., "Self-Attention Generative

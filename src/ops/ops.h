@@ -38,6 +38,22 @@ atl_status atl_excite_plan(struct atl_plan *plan, struct atl_linear *fc1, struct
 void atl_excite_run(const struct atl_run_state *run, const atl_excite_op *op);
 void atl_excite_describe(const struct atl_plan *plan, const atl_excite_op *op, atl_text *text);
 
+/* ---- pixel gate: y = x * sigmoid(conv([mean over channels, max over channels])), samples [C, H, W] ---- */
+
+typedef struct atl_pixel_gate_op {
+    const float *weight, *bias; /* [2][k][k], of the mean and of the maximum; [1] or NULL */
+    int64_t k, height, width;
+    int64_t row;          /* of a padded plane */
+    int64_t strip_rows;   /* image rows of a strip of a whole sample */
+    atl_offset planes;    /* [2][height + k - 1][row] */
+    atl_offset mean, max; /* [height*width]; factors come where the means were */
+} atl_pixel_gate_op;
+
+atl_status atl_pixel_gate_plan(struct atl_plan *plan, const struct atl_linear *conv, int64_t k, atl_pixel_gate_op *op,
+                               atl_error *error);
+void atl_pixel_gate_run(const struct atl_run_state *run, const atl_pixel_gate_op *op);
+void atl_pixel_gate_describe(const struct atl_plan *plan, const atl_pixel_gate_op *op, atl_text *text);
+
 /* ---- project: a linear layer over positions, its rows left as panels in the workspace ---- */
 
 typedef struct atl_project_op {

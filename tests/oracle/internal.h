@@ -15,7 +15,9 @@
 /* One sample and the outputs wanted of it. */
 typedef struct oracle_request {
     int64_t channels, positions;
-    const double *x; /* [channels, positions] */
+    int rank;
+    const int64_t *shape; /* [channels, ...] */
+    const double *x;      /* [channels, positions] */
     oracle_fill fill;
     const int64_t *rows; /* NULL = every position, row_count == positions */
     int64_t row_count;
@@ -32,6 +34,7 @@ typedef struct oracle_kind {
 
 extern const oracle_kind oracle_kind_se;
 extern const oracle_kind oracle_kind_cbam_channel;
+extern const oracle_kind oracle_kind_cbam_spatial;
 extern const oracle_kind oracle_kind_self_attention_spatial;
 
 /* malloc of count doubles; NULL also when the size cannot be represented. */

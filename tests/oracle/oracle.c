@@ -10,6 +10,7 @@
 static const oracle_kind *const kinds[] = {
     &oracle_kind_se,
     &oracle_kind_cbam_channel,
+    &oracle_kind_cbam_spatial,
     &oracle_kind_self_attention_spatial,
 };
 
@@ -56,7 +57,7 @@ double *oracle_alloc(int64_t count) {
 
 int oracle_run(const oracle *o, int rank, const int64_t *shape, const float *x, oracle_fill fill, const int64_t *rows,
                int64_t row_count, double *y, double *y_bound, double *map, double *map_bound) {
-    oracle_request request = {.channels = shape[0], .positions = 1, .fill = fill};
+    oracle_request request = {.channels = shape[0], .positions = 1, .rank = rank, .shape = shape, .fill = fill};
     for (int i = 1; i < rank; i++)
         request.positions *= shape[i];
     request.rows = rows;
