@@ -234,8 +234,9 @@ def rounded_state(module, rng):
 
 
 def share(got, want, tolerance):
-    """The largest part of its tolerance that a value uses; infinity when the shapes differ."""
-    return ((got - want).abs() / tolerance).max().item() if got.shape == want.shape else math.inf
+    """The largest part of its tolerance that a value uses; infinity when the shapes differ. A last rounding alone can use all
+    of its share, so 1 % is added for what PyTorch rounds in float64."""
+    return ((got - want).abs() / (1.01 * tolerance)).max().item() if got.shape == want.shape else math.inf
 
 
 def compare(command, isas, rng, folder):
