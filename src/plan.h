@@ -60,6 +60,14 @@ float *atl_run_scratch(const atl_run_state *run, int slot);
 /* Runs tasks over the pool, or on the caller alone when the whole run is small. */
 void atl_run_tasks(const atl_run_state *run, atl_task_fn *function, void *context, int64_t count);
 
+/* How layers that read a sample twice and write it once go over a batch. */
+typedef struct atl_schedule {
+    int whole;          /* whole samples are tasks, so that the second read comes from the cache; else they are split */
+    int stream;         /* the output passes the last-level cache: write past it, and read ahead meanwhile */
+    int64_t run_length; /* samples of a task, when whole */
+} atl_schedule;
+atl_schedule atl_run_schedule(const atl_run_state *run);
+
 /* Checks that x is [channels, ...] of rank 2 to 4, fills channels and positions. */
 atl_status atl_plan_positions(atl_plan *plan, int64_t channels, atl_error *error);
 

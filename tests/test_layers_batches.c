@@ -60,6 +60,41 @@ Test(batches, larger_than_what_is_under_way) {
             check_kind(lines[i], threads);
 }
 
+/* A machine with next to no cache: outputs then go past it, and the next sample is read while one is written. */
+Test(batches, past_the_cache) {
+    static const char *const lines[] = {"se se 1 7x17x19 hidden=2", "cbam-channel cbamc 1 7x17x19 hidden=2",
+                                        "cbam-spatial cbams 1 7x17x19 k=5"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        layer_case c;
+        case_parse(&c, lines[i], 7);
+        float *x = case_alloc(BATCH * c.size), *y = case_alloc(BATCH * c.size), *want = case_alloc(BATCH * c.size);
+        fill(x, BATCH * c.size, FILL_RANDOM, 1, 11);
+        unsetenv("HWLOC_SYNTHETIC");
+        atl_engine *plain = case_engine("scalar", 1);
+        atl_plan *one = case_plan(&c, plain);
+        one_by_one(&c, one, x, want, NULL);
+        setenv("HWLOC_SYNTHETIC", "package:1 l3:1(size=4096) core:4 pu:1", 1);
+        for (int k = 0; k < CASE_ISAS; k++)
+            for (int threads = 1; threads <= 3; threads++) {
+                atl_engine *engine = case_engine(case_isas[k], threads);
+                atl_engine_info info = {.size = sizeof info};
+                if (!engine)
+                    continue;
+                cr_assert_eq(atl_engine_get_info(engine, &info, NULL), ATL_OK);
+                cr_assert_eq(info.l3_bytes, 4096, "%lld bytes of cache", (long long)info.l3_bytes);
+                atl_plan *plan = case_plan(&c, engine);
+                case_run(plan, BATCH, x, y, NULL, NULL);
+                expect_same(case_isas[k], &c, y, want, BATCH * c.size);
+                atl_plan_release(plan);
+                atl_engine_release(engine);
+            }
+        atl_plan_release(one);
+        atl_engine_release(plain);
+        case_free(&c);
+        free(x), free(y), free(want);
+    }
+}
+
 /* The workspace of self-attention stops growing, so that a batch may have any size. */
 Test(batches, workspace_stops_growing) {
     layer_case c;

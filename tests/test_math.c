@@ -144,6 +144,28 @@ Test(math, softmax_weights_within_2_1_ulp, .timeout = 1800) {
     cr_expect(w.ulp <= 2.1, "2^%a = %a is %.3f ULP off", (double)w.at, (double)w.got, w.ulp);
 }
 
+/* 2^t of maps, through the map of one key: q = t, k = 1, maximum 0, sum 1. */
+Test(math, map_weights_within_1_1_ulp, .timeout = 1800) {
+    atl_kernels table = kernels();
+    static float k[ATL_PANEL_ROW] = {1.0f};
+    float t[16], p[16], zeros[16] = {0}, ones[16];
+    int rows = table.map.mr;
+    cr_assert(rows <= 16);
+    for (int i = 0; i < 16; i++)
+        ones[i] = 1.0f;
+    worst w = {0};
+    for (uint64_t bits = 0x80000000u, end = bits + 0x42fc0000u; bits <= end;) {
+        for (int i = 0; i < rows; i++, bits += step())
+            t[i] = from_bits((uint32_t)(bits <= end ? bits : end));
+        table.map.fn(t, k, 1, rows, 1, zeros, ones, p, 1, 0);
+        for (int i = 0; i < rows; i++)
+            compare(&w, t[i], p[i], exp2((double)t[i]), 0);
+    }
+    cr_log_info("2^t of maps: %.3f ULP at %a over %ld results", w.ulp, (double)w.at, w.normal);
+    cr_expect(w.normal > 100000, "%ld results", w.normal);
+    cr_expect(w.ulp <= 1.1, "2^%a = %a is %.3f ULP off", (double)w.at, (double)w.got, w.ulp);
+}
+
 Test(math, softmax_weights_beyond_the_range) {
     atl_kernels table = kernels();
     float t[32] = {0.0f, nextafterf(-126.0f, -200.0f), -1000.0f, -FLT_MAX, -INFINITY, NAN}, p[32];

@@ -65,7 +65,7 @@ V_INLINE vf v_exp2_weight(vf t) {
     return v_scale2_or_zero(p, n, t, v_set(-126.0f));
 }
 
-/* For maps: at most 1 ULP. */
+/* For maps: at most 1.1 ULP. */
 V_INLINE vf v_exp2_map(vf t) {
     vf n = v_round(t), f = v_sub(t, n);
     vf p = v_set(0x1.470b4ap-13f);

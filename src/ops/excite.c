@@ -12,10 +12,8 @@
 #include "ops.h"
 
 enum {
-    FC_LANES = 16,              /* the fc kernel's packing */
-    GROUP_FLOATS = 64 * 1024,   /* channels of a split sample's task hold about this much */
-    STREAM_MIN_POSITIONS = 256, /* below, rows are mostly ragged ends */
-    RUNS_PER_THREAD = 2
+    FC_LANES = 16,           /* the fc kernel's packing */
+    GROUP_FLOATS = 64 * 1024 /* channels of a split sample's task hold about this much */
 };
 
 atl_status atl_excite_plan(atl_plan *plan, atl_linear *fc1, atl_linear *fc2, atl_excite_op *op, atl_error *error) {
@@ -41,9 +39,8 @@ typedef struct job {
     const atl_run_state *run;
     const atl_excite_op *op;
     const atl_kernels *kernels;
-    int stream;
-    int64_t groups;     /* of a split sample */
-    int64_t run_length; /* samples of a task otherwise */
+    atl_schedule schedule;
+    int64_t groups; /* of a split sample */
 } job;
 
 /* Sums (and maxima) of channels [from, from + count) of sample b. */
@@ -92,15 +89,16 @@ static void scale(const job *j, int64_t b, int64_t from, int64_t count, int64_t 
     float *sums = next < 0 ? NULL : atl_run_workspace(run, next) + j->op->mean + from;
     float *maxima = next < 0 || !j->op->with_max ? NULL : atl_run_workspace(run, next) + j->op->max + from;
     j->kernels->scale.fn(sample.x + from * run->x_row, sample.y + from * run->y_row, run->plan->positions, count,
-                         run->x_row, run->y_row, factor, j->stream && sample.x != sample.y, ahead, sums, maxima);
+                         run->x_row, run->y_row, factor, j->schedule.stream && sample.x != sample.y, ahead, sums,
+                         maxima);
 }
 
 /* A run of samples, the next one reduced while one is scaled. */
 static void sample_run(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
-    int64_t channels = j->run->plan->channels, first = task * j->run_length;
-    int64_t end = atl_min(first + j->run_length, j->run->batch);
+    int64_t channels = j->run->plan->channels, first = task * j->schedule.run_length;
+    int64_t end = atl_min(first + j->schedule.run_length, j->run->batch);
     squeeze(j, first, 0, channels);
     for (int64_t b = first; b < end; b++) {
         excite(j, b);
@@ -133,18 +131,9 @@ static void scale_group(void *context, int64_t task, int slot) {
 
 void atl_excite_run(const atl_run_state *run, const atl_excite_op *op) {
     const atl_plan *plan = run->plan;
-    int64_t threads = atl_pool_threads(plan->engine->pool);
-    int64_t output = run->batch * plan->channels * plan->positions * (int64_t)sizeof(float);
-    job j = {run,
-             op,
-             &plan->engine->kernels,
-             output > atl_engine_cache(plan->engine) && plan->positions >= STREAM_MIN_POSITIONS,
-             atl_ceil_div(plan->channels, op->channel_group),
-             1};
-    if (j.stream)
-        j.run_length = atl_max(run->batch / (RUNS_PER_THREAD * threads), atl_min(2, atl_ceil_div(run->batch, threads)));
-    if (threads == 1 || plan->small || run->batch % threads == 0 || run->batch >= 4 * threads) {
-        atl_run_tasks(run, sample_run, &j, atl_ceil_div(run->batch, j.run_length));
+    job j = {run, op, &plan->engine->kernels, atl_run_schedule(run), atl_ceil_div(plan->channels, op->channel_group)};
+    if (j.schedule.whole) {
+        atl_run_tasks(run, sample_run, &j, atl_ceil_div(run->batch, j.schedule.run_length));
         return;
     }
     atl_run_tasks(run, squeeze_group, &j, run->batch * j.groups);

@@ -14,10 +14,9 @@
 #include "ops.h"
 
 enum {
-    STRIP_FLOATS = 64 * 1024,   /* of a strip, all channels, ... */
-    STRIP_PIXELS = 1024,        /* ... but rows of this many at least, which memory likes better, ... */
-    SPLIT_PIXELS = 64,          /* ... or of this many where strips have to feed every thread */
-    STREAM_MIN_POSITIONS = 256, /* below, rows are mostly ragged ends */
+    STRIP_FLOATS = 64 * 1024, /* of a strip, all channels, ... */
+    STRIP_PIXELS = 1024,      /* ... but rows of this many at least, which memory likes better, ... */
+    SPLIT_PIXELS = 64,        /* ... or of this many where strips have to feed every thread */
     TASKS_PER_THREAD = 2
 };
 
@@ -48,9 +47,8 @@ typedef struct job {
     const atl_run_state *run;
     const atl_pixel_gate_op *op;
     const atl_kernels *kernels;
-    int stream;
+    atl_schedule schedule;
     int64_t strip_rows, strips; /* of a sample */
-    int64_t run_length;         /* samples of a task */
 } job;
 
 static void clear(float *x, int64_t count) {
@@ -99,7 +97,7 @@ static void scale_strip(const job *j, int64_t b, int64_t strip, const float *ahe
                                  op->weight, op->bias, op->width, factor + r * op->width);
     atl_sample sample = atl_run_sample(run, b);
     j->kernels->scale_pixels.fn(sample.x + at, sample.y + at, end * op->width - at, run->plan->channels, run->x_row,
-                                run->y_row, factor + at, j->stream && sample.x != sample.y, ahead);
+                                run->y_row, factor + at, j->schedule.stream && sample.x != sample.y, ahead);
 }
 
 /* Where that strip of sample b begins; past its last they are those of the next sample, NULL when that is `end`. */
@@ -121,7 +119,7 @@ static void gate_sample(const job *j, int64_t b, int64_t end) {
 static void sample_run(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
-    int64_t first = task * j->run_length, end = atl_min(first + j->run_length, j->run->batch);
+    int64_t first = task * j->schedule.run_length, end = atl_min(first + j->schedule.run_length, j->run->batch);
     for (int64_t b = first; b < end; b++)
         gate_sample(j, b, end);
 }
@@ -140,22 +138,17 @@ static void scale_task(void *context, int64_t task, int slot) {
 
 void atl_pixel_gate_run(const atl_run_state *run, const atl_pixel_gate_op *op) {
     const atl_plan *plan = run->plan;
-    int64_t threads = atl_pool_threads(plan->engine->pool);
-    int64_t output = run->batch * plan->channels * plan->positions * (int64_t)sizeof(float);
     job j = {run,
              op,
              &plan->engine->kernels,
-             output > atl_engine_cache(plan->engine) && plan->positions >= STREAM_MIN_POSITIONS,
+             atl_run_schedule(run),
              op->strip_rows,
-             atl_ceil_div(op->height, op->strip_rows),
-             1};
-    if (j.stream)
-        j.run_length =
-            atl_max(run->batch / (TASKS_PER_THREAD * threads), atl_min(2, atl_ceil_div(run->batch, threads)));
-    if (threads == 1 || plan->small || run->batch % threads == 0 || run->batch >= 4 * threads) {
-        atl_run_tasks(run, sample_run, &j, atl_ceil_div(run->batch, j.run_length));
+             atl_ceil_div(op->height, op->strip_rows)};
+    if (j.schedule.whole) {
+        atl_run_tasks(run, sample_run, &j, atl_ceil_div(run->batch, j.schedule.run_length));
         return;
     }
+    int64_t threads = atl_pool_threads(plan->engine->pool);
     int64_t wanted = atl_ceil_div(TASKS_PER_THREAD * threads, run->batch);
     j.strip_rows = atl_min(op->strip_rows, rows_of(op, atl_max(SPLIT_PIXELS, plan->positions / wanted)));
     j.strips = atl_ceil_div(op->height, j.strip_rows);
