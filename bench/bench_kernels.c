@@ -161,7 +161,19 @@ static void bench_gemm(bench_state *state, atl_gemm_fn *kernel, kernel_bench *b)
     float *c = array(b, m * lanes);
     while (bench_next(state))
         for (int64_t p = 0; p < lanes; p += nr)
-            kernel(m, k, a, x + p * k, bias, c + p, lanes);
+            kernel(&(atl_gemm){.m = m,
+                               .n = nr,
+                               .k = k,
+                               .a = a,
+                               .a_tile = k * b->entry->mr,
+                               .a_step = b->entry->mr,
+                               .b = x + p * k,
+                               .b_row = nr,
+                               .row_bias = bias,
+                               .y = c + p,
+                               .y_row = lanes,
+                               .sums = c + p,
+                               .sums_row = lanes});
     report_peak_share(state, b, 2.0 * (double)(m * k * lanes));
 }
 

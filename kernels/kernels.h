@@ -57,10 +57,25 @@ typedef enum atl_unary {
 } atl_unary;
 typedef void atl_unary_fn(const float *x, float *y, int64_t n, atl_unary f, float alpha);
 
-/* c[i][0..nr) = sum over l < k of a[i][l]*b[l][0..nr) + bias[i], i < m: one lane panel. a is packed [ceil(m/mr)][k][mr]
- * (zero filled), b is [k][nr], c has row stride ldc and room for nr lanes. bias may be NULL. */
-typedef void atl_gemm_fn(int64_t m, int64_t k, const float *a, const float *b, const float *bias, float *c,
-                         int64_t ldc);
+/* A matrix product into one lane panel: with s[i][j] = sum over l < k of a[i][l]*b[l][j],
+ * y[i*y_row + j] = s[i][j] + row_bias[i] + lane_bias[j] + residual[i*residual_row + j] for i < m, j < n <= nr, added in this
+ * order; what is NULL is left out. Element (i, l) of a is a[i / mr * a_tile + l * a_step + i % mr]: packed
+ * [ceil(m/mr)][k][mr], or the columns of a panel. b has nr readable lanes in each row. residual may be y. */
+typedef struct atl_gemm {
+    int64_t m, n, k;
+    const float *a;
+    int64_t a_tile, a_step;
+    const float *b;
+    int64_t b_row;
+    const float *row_bias, *lane_bias, *residual;
+    int64_t residual_row;
+    float *y;
+    int64_t y_row;
+    float *sums; /* for k > ATL_BLOCK: m rows of nr lanes between blocks; y itself where it has room for nr lanes and is
+                    not the residual */
+    int64_t sums_row;
+} atl_gemm;
+typedef void atl_gemm_fn(const atl_gemm *g);
 
 /* The running state of nr queries over the keys seen so far. */
 typedef struct atl_attend_state {

@@ -79,10 +79,6 @@ atl_status atl_plan_positions(atl_plan *plan, int64_t channels, atl_error *error
     if (plan->shape[0] != channels)
         return atl_fail(error, ATL_INVALID_ARGUMENT,
                         "shape: the channels contradict the weights (expected %lld, got %s)", (long long)channels, got);
-    plan->channels = channels;
-    plan->positions = 1;
-    for (int i = 1; i < plan->rank; i++)
-        plan->positions *= plan->shape[i];
     return ATL_OK;
 }
 
@@ -96,10 +92,44 @@ atl_status atl_plan_image(atl_plan *plan, atl_error *error) {
     return atl_plan_positions(plan, plan->shape[0], error);
 }
 
-void atl_plan_map(atl_plan *plan, int64_t queries, int64_t keys) {
-    plan->info.map_rank = 2;
-    plan->info.map_shape[0] = queries;
-    plan->info.map_shape[1] = keys;
+/* Rows of a shape, and the length of a row. */
+static void set_rows(int rank, const int64_t *shape, int64_t *rows, int64_t *length) {
+    *rows = shape[0];
+    *length = 1;
+    for (int i = 1; i < rank; i++)
+        *length *= shape[i];
+}
+
+atl_status atl_plan_output(atl_plan *plan, int rank, const int64_t *shape, atl_error *error) {
+    atl_status status = check_shape(rank, shape, error);
+    if (status != ATL_OK)
+        return status;
+    plan->separate = 1;
+    plan->info.output_rank = rank;
+    memset(plan->info.output_shape, 0, sizeof plan->info.output_shape);
+    memcpy(plan->info.output_shape, shape, (size_t)rank * sizeof *shape);
+    return ATL_OK;
+}
+
+void atl_plan_map(atl_plan *plan, int64_t heads, int64_t queries, int64_t keys) {
+    int64_t *shape = plan->info.map_shape;
+    plan->info.map_rank = heads ? 3 : 2;
+    if (heads)
+        *shape++ = heads;
+    shape[0] = queries;
+    shape[1] = keys;
+}
+
+int64_t atl_map_queries(const atl_plan *plan) {
+    return plan->info.map_rank ? plan->info.map_shape[plan->info.map_rank - 2] : 0;
+}
+
+int64_t atl_map_keys(const atl_plan *plan) {
+    return plan->info.map_rank ? plan->info.map_shape[plan->info.map_rank - 1] : 0;
+}
+
+int64_t atl_map_heads(const atl_plan *plan) {
+    return plan->info.map_rank == 3 ? plan->info.map_shape[0] : 1;
 }
 
 /* ---- creation ---- */
@@ -114,9 +144,15 @@ static atl_status fill_plan(atl_plan *plan, const int64_t *shape, const atl_plan
     memcpy(plan->info.shape, plan->shape, sizeof plan->shape);
     memcpy(plan->info.output_shape, plan->shape, sizeof plan->shape);
     plan->info.rank = plan->info.output_rank = plan->rank;
+    set_rows(plan->rank, plan->shape, &plan->channels, &plan->positions);
+    plan->key_length = options->key_length;
     atl_status status = plan->layer->kind->plan(plan, error);
     if (status != ATL_OK)
         return status;
+    if (plan->key_length && !plan->heads)
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "key_length: %s takes no key (expected 0, got %lld)",
+                        plan->layer->kind->name, (long long)plan->key_length);
+    set_rows(plan->info.output_rank, plan->info.output_shape, &plan->out_channels, &plan->out_positions);
     if (!atl_mul(plan->info.workspace_fixed, atl_pool_threads(plan->engine->pool), &plan->info.workspace_fixed))
         return atl_fail(error, ATL_OUT_OF_MEMORY, "plan: the scratch of the team cannot be represented");
     plan->small = is_small(&plan->info);
@@ -152,6 +188,9 @@ static atl_status create(atl_layer *layer, atl_engine *engine, int rank, const i
                           (long long)o.reserve_batch);
     if (status == ATL_OK)
         status = check_shape(rank, shape, error);
+    if (status == ATL_OK && o.key_length < 0)
+        status =
+            atl_fail(error, ATL_INVALID_ARGUMENT, "key_length: expected 0 or more, got %lld", (long long)o.key_length);
     if (status != ATL_OK)
         return status;
     atl_plan *made = calloc(1, sizeof *made);

@@ -15,10 +15,13 @@ struct atl_plan {
     atl_engine *engine;
     int rank;
     int64_t shape[ATL_MAX_RANK];
-    int64_t channels, positions; /* shape[0], and the product of the rest */
-    int batch_inside;            /* batch_first=false: activations are [C, B, positions] */
-    atl_plan_info info;          /* shapes, bound, workspace */
-    int small;                   /* a sample is too little work to share */
+    int64_t channels, positions;         /* rows of x, and what a row has: shape[0], and the product of the rest */
+    int64_t out_channels, out_positions; /* of y */
+    int separate;                        /* y must not be x */
+    int64_t heads, key_length;           /* of kinds that take key, value and masks; else 0 */
+    int batch_inside;                    /* batch_first=false: activations are [C, B, positions] */
+    atl_plan_info info;                  /* shapes, bound, workspace */
+    int small;                           /* a sample is too little work to share */
     union {
         atl_excite_op excite;
         atl_pixel_gate_op pixel_gate;
@@ -35,6 +38,12 @@ typedef struct atl_map_rows {
     int64_t count;
 } atl_map_rows;
 
+/* Steps of a mask that broadcasts; 0 along an axis of size 1. */
+typedef struct atl_mask_steps {
+    int64_t sample, head, query, key;
+    int64_t size; /* elements that a sample's lie in */
+} atl_mask_steps;
+
 /* A run under way. */
 typedef struct atl_run_state {
     const atl_plan *plan;
@@ -44,6 +53,8 @@ typedef struct atl_run_state {
     atl_sample first;
     int64_t x_stride, y_stride, map_stride; /* between dense samples */
     int64_t x_row, y_row;                   /* from a channel to the next */
+    int64_t key_stride, value_stride;       /* between dense samples */
+    atl_mask_steps mask, additive;
     atl_map_rows map_rows;
     char *workspace;
 } atl_run_state;
@@ -68,14 +79,27 @@ typedef struct atl_schedule {
 } atl_schedule;
 atl_schedule atl_run_schedule(const atl_run_state *run);
 
-/* Checks that x is [channels, ...] of rank 2 to 4, fills channels and positions. */
+/* Checks that x is [channels, positions...] of rank 2 to 4. */
 atl_status atl_plan_positions(atl_plan *plan, int64_t channels, atl_error *error);
 
-/* Checks that x is [C, H, W] with any C, fills channels and positions. */
+/* Checks that x is [C, H, W] with any C. */
 atl_status atl_plan_image(atl_plan *plan, atl_error *error);
 
-/* Names the attention map's shape. */
-void atl_plan_map(atl_plan *plan, int64_t queries, int64_t keys);
+/* Gives the output a shape of its own: y is then apart from x. Without a call it has the input's. */
+atl_status atl_plan_output(atl_plan *plan, int rank, const int64_t *shape, atl_error *error);
+
+/* Names the attention map's shape: [queries, keys], or [heads, queries, keys] for 1 or more heads. */
+void atl_plan_map(atl_plan *plan, int64_t heads, int64_t queries, int64_t keys);
+/* Rows of the whole map of a head, and its heads. */
+int64_t atl_map_queries(const atl_plan *plan);
+int64_t atl_map_heads(const atl_plan *plan);
+int64_t atl_map_keys(const atl_plan *plan);
+
+/* Takes key, value and masks from the options, or says that the kind has none; for kinds that have, heads and key_length
+ * of the plan are set. */
+atl_status atl_bind_inputs(atl_run_state *run, const atl_run_options *options, atl_error *error);
+/* Those of one sample. */
+atl_status atl_check_inputs(const atl_run_state *run, int64_t b, const atl_sample *sample, atl_error *error);
 
 /* Overlap and range checks of a run: outputs against inputs and one another. */
 atl_status atl_check_run(const atl_run_state *run, atl_error *error);

@@ -17,15 +17,29 @@ void atl_run_options_init(atl_run_options *options) {
 
 /* ---- what stages ask ---- */
 
+static atl_sample dense_sample(const atl_run_state *run, int64_t b) {
+    const atl_sample *f = &run->first;
+    return (atl_sample){.x = f->x + b * run->x_stride,
+                        .y = f->y + b * run->y_stride,
+                        .map = f->map ? f->map + b * run->map_stride : NULL,
+                        .key = f->key ? f->key + b * run->key_stride : NULL,
+                        .value = f->value ? f->value + b * run->value_stride : NULL,
+                        .mask = f->mask ? f->mask + b * run->mask.sample : NULL,
+                        .additive = f->additive ? f->additive + b * run->additive.sample : NULL};
+}
+
 atl_sample atl_run_sample(const atl_run_state *run, int64_t b) {
-    if (run->samples) {
-        atl_sample sample = {0};
+    atl_sample sample = {0};
+    if (run->samples)
         memcpy(&sample, run->samples + (size_t)b * run->sample_size,
                run->sample_size < sizeof sample ? run->sample_size : sizeof sample);
-        return sample;
+    else
+        sample = dense_sample(run, b);
+    if (run->plan->heads) {
+        sample.key = sample.key ? sample.key : sample.x;
+        sample.value = sample.value ? sample.value : sample.x;
     }
-    return (atl_sample){run->first.x + b * run->x_stride, run->first.y + b * run->y_stride,
-                        run->first.map ? run->first.map + b * run->map_stride : NULL};
+    return sample;
 }
 
 atl_run_state atl_run_part(const atl_run_state *run, int64_t first, int64_t count) {
@@ -118,14 +132,14 @@ static atl_status run_with_workspace(atl_run_state *run, const atl_run_options *
 /* ---- entry ---- */
 
 static atl_status check_map(atl_run_state *run, int has_map, const atl_run_options *options, atl_error *error) {
-    const atl_plan_info *info = &run->plan->info;
-    if (has_map && !info->map_rank)
+    int64_t queries = atl_map_queries(run->plan);
+    if (has_map && !queries)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "map: %s has none (expected NULL)", run->plan->layer->kind->name);
     if (!options->map_rows && options->map_row_count)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "map_rows: expected %lld positions, got NULL",
                         (long long)options->map_row_count);
     if (!options->map_rows) {
-        run->map_rows = (atl_map_rows){NULL, info->map_shape[0]};
+        run->map_rows = (atl_map_rows){NULL, queries};
         return ATL_OK;
     }
     if (!has_map)
@@ -134,9 +148,9 @@ static atl_status check_map(atl_run_state *run, int has_map, const atl_run_optio
         return atl_fail(error, ATL_INVALID_ARGUMENT, "map_row_count: expected 1 or more, got %lld",
                         (long long)options->map_row_count);
     for (int64_t i = 0; i < options->map_row_count; i++)
-        if (options->map_rows[i] < 0 || options->map_rows[i] >= info->map_shape[0])
+        if (options->map_rows[i] < 0 || options->map_rows[i] >= queries)
             return atl_fail(error, ATL_INVALID_ARGUMENT, "map_rows[%lld]: out of range (expected 0 to %lld, got %lld)",
-                            (long long)i, (long long)info->map_shape[0] - 1, (long long)options->map_rows[i]);
+                            (long long)i, (long long)queries - 1, (long long)options->map_rows[i]);
     run->map_rows = (atl_map_rows){options->map_rows, options->map_row_count};
     return ATL_OK;
 }
@@ -147,7 +161,8 @@ static atl_status check_batch(const atl_plan *plan, int64_t batch, atl_error *er
         return atl_fail(error, ATL_INVALID_ARGUMENT, "plan: expected a pointer, got NULL");
     if (batch < 1)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "batch: expected 1 or more, got %lld", (long long)batch);
-    if (!atl_mul(plan->channels * plan->positions, batch, &floats) || floats > MOST_FLOATS)
+    int64_t sample = atl_max(plan->channels * plan->positions, plan->out_channels * plan->out_positions);
+    if (!atl_mul(sample, batch, &floats) || floats > MOST_FLOATS)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "batch: more bytes than an address space has (got %lld)",
                         (long long)batch);
     return ATL_OK;
@@ -156,29 +171,33 @@ static atl_status check_batch(const atl_plan *plan, int64_t batch, atl_error *er
 /* Distances between the samples of dense tensors: the caller's, or those that leave no gaps. */
 static atl_status set_strides(atl_run_state *run, const atl_run_options *options, atl_error *error) {
     const atl_plan *plan = run->plan;
-    int64_t sample = plan->batch_inside ? plan->positions : plan->channels * plan->positions;
+    int64_t x = plan->batch_inside ? plan->positions : plan->channels * plan->positions;
+    int64_t y = plan->batch_inside ? plan->out_positions : plan->out_channels * plan->out_positions;
     int64_t map = 0;
-    if (run->first.map && (!atl_mul(run->map_rows.count, plan->info.map_shape[1], &map) || map > MOST_FLOATS))
+    if (run->first.map &&
+        (!atl_mul(run->map_rows.count, atl_map_keys(plan) * atl_map_heads(plan), &map) || map > MOST_FLOATS))
         return atl_fail(error, ATL_INVALID_ARGUMENT, "map: more bytes than an address space has");
     const struct {
         const char *name;
-        int64_t got, dense, *to;
-    } strides[] = {{"x_stride", options->x_stride, sample, &run->x_stride},
-                   {"y_stride", options->y_stride, sample, &run->y_stride},
-                   {"map_stride", options->map_stride, map, &run->map_stride}};
+        int64_t got, dense, rows, *to;
+    } strides[] = {
+        {"x_stride", options->x_stride, x, plan->batch_inside ? plan->channels : 1, &run->x_stride},
+        {"y_stride", options->y_stride, y, plan->batch_inside ? plan->out_channels : 1, &run->y_stride},
+        {"map_stride", options->map_stride, map, 1, &run->map_stride},
+    };
     for (size_t i = 0; i < sizeof strides / sizeof *strides; i++) {
         int64_t floats; /* of the whole tensor */
         *strides[i].to = strides[i].got ? strides[i].got : strides[i].dense;
         if (strides[i].got && strides[i].got < strides[i].dense)
             return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: samples would overlap (expected %lld or more, got %lld)",
                             strides[i].name, (long long)strides[i].dense, (long long)strides[i].got);
-        int64_t rows = plan->batch_inside && strides[i].to != &run->map_stride ? plan->channels : 1;
-        if (!atl_mul(*strides[i].to, run->batch, &floats) || !atl_mul(floats, rows, &floats) || floats > MOST_FLOATS)
+        if (!atl_mul(*strides[i].to, run->batch, &floats) || !atl_mul(floats, strides[i].rows, &floats) ||
+            floats > MOST_FLOATS)
             return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: more bytes than an address space has (got %lld)",
                             strides[i].name, (long long)strides[i].got);
     }
     run->x_row = plan->batch_inside ? run->x_stride * run->batch : plan->positions;
-    run->y_row = plan->batch_inside ? run->y_stride * run->batch : plan->positions;
+    run->y_row = plan->batch_inside ? run->y_stride * run->batch : plan->out_positions;
     return ATL_OK;
 }
 
@@ -191,10 +210,12 @@ atl_status atl_run(const atl_plan *plan, int64_t batch, const float *x, float *y
         status = check_batch(plan, batch, error);
     if (status != ATL_OK)
         return status;
-    atl_run_state run = {.plan = plan, .batch = batch, .first = {x, y, map}};
+    atl_run_state run = {.plan = plan, .batch = batch, .first = {.x = x, .y = y, .map = map}};
     status = check_map(&run, map != NULL, &o, error);
     if (status == ATL_OK)
         status = set_strides(&run, &o, error);
+    if (status == ATL_OK)
+        status = atl_bind_inputs(&run, &o, error);
     if (status == ATL_OK)
         status = atl_check_run(&run, error);
     return status == ATL_OK ? run_with_workspace(&run, &o, error) : status;
@@ -220,8 +241,10 @@ atl_status atl_run_samples(const atl_plan *plan, int64_t batch, const atl_sample
                          .samples = (const char *)samples,
                          .sample_size = sample_size,
                          .x_row = plan->positions,
-                         .y_row = plan->positions};
+                         .y_row = plan->out_positions};
     status = check_map(&run, atl_run_sample(&run, 0).map != NULL, &o, error);
+    if (status == ATL_OK)
+        status = atl_bind_inputs(&run, &o, error);
     if (status == ATL_OK)
         status = atl_check_run(&run, error);
     return status == ATL_OK ? run_with_workspace(&run, &o, error) : status;

@@ -35,37 +35,70 @@ static int64_t next_size(const check *c, int64_t n) {
 
 typedef struct gemm_case {
     int64_t m, k, lanes;
-    const float *a, *b, *bias;
+    int columns; /* a's rows lie as positions of a panel do */
+    const float *a, *b, *row_bias, *lane_bias;
+    float *residual; /* [m][lanes], or NULL */
 } gemm_case;
 
 /* The whole product [m][lanes] by one variant; the tile's own matrices lie in rooms 2 to 4. */
 static void gemm_with(check *c, const atl_kernel_entry *entry, atl_gemm_fn *fn, const gemm_case *g, float *out) {
-    float *a = array(c, 2, ceil_to(g->m, entry->mr) * g->k), *b = array(c, 3, g->k * entry->nr);
-    pack_rows(g->a, g->m, g->k, entry->mr, a);
-    for (int64_t p = 0; p < g->lanes; p += entry->nr) {
-        int64_t ldc = entry->nr + 3;
-        float *tile = array(c, 4, (g->m - 1) * ldc + entry->nr);
-        pack_lanes(g->b, g->lanes, p, g->k, entry->nr, b);
-        fn(g->m, g->k, a, b, g->bias, tile, ldc);
-        for (int64_t i = 0; i < g->m; i++)
-            memcpy(out + i * g->lanes + p, tile + i * ldc, (size_t)entry->nr * sizeof *out);
+    int64_t nr = entry->nr, mr = entry->mr, sums_row = nr + 3;
+    float *a = array(c, 2, g->columns ? g->m * g->k : ceil_to(g->m, mr) * g->k), *b = array(c, 3, g->k * nr);
+    float *sums = array(c, 4, (g->m - 1) * sums_row + nr);
+    atl_gemm call = {.m = g->m,
+                     .k = g->k,
+                     .a = a,
+                     .b = b,
+                     .b_row = nr,
+                     .row_bias = g->row_bias,
+                     .sums = sums,
+                     .sums_row = sums_row,
+                     .y_row = g->lanes,
+                     .residual_row = g->lanes};
+    call.a_tile = g->columns ? mr : mr * g->k;
+    call.a_step = g->columns ? g->m : mr;
+    for (int64_t i = 0; i < g->m && g->columns; i++)
+        for (int64_t l = 0; l < g->k; l++)
+            a[l * g->m + i] = g->a[i * g->k + l];
+    if (!g->columns)
+        pack_rows(g->a, g->m, g->k, mr, a);
+    for (int64_t p = 0; p < g->lanes; p += nr) {
+        call.n = g->lanes - p < nr ? g->lanes - p : nr;
+        memset(b, 0, (size_t)(g->k * nr) * sizeof *b);
+        for (int64_t l = 0; l < g->k; l++)
+            memcpy(b + l * nr, g->b + l * g->lanes + p, (size_t)call.n * sizeof *b);
+        call.lane_bias = g->lane_bias ? g->lane_bias + p : NULL;
+        call.residual = g->residual ? g->residual + p : NULL;
+        call.y = out + p;
+        fn(&call);
     }
 }
 
 void check_gemm(check *c, atl_gemm_fn *kernel, atl_gemm_fn *reference) {
     for (int64_t size = 1; size <= 257; size = next_size(c, size)) {
-        gemm_case g = {.m = pick(c, 1, 40), .k = size, .lanes = c->entry->nr};
-        if (size % 3 == 0)
-            g = (gemm_case){.m = size, .k = pick(c, 1, 40), .lanes = c->entry->nr};
-        float *a = array(c, 0, g.m * g.k), *b = array(c, 1, g.k * g.lanes), *bias = array(c, 5, g.m);
+        gemm_case g = {.m = pick(c, 1, 40), .k = size, .lanes = pick(c, 1, 70), .columns = size % 4 == 1};
+        if (size % 3 == 0) {
+            g.m = size;
+            g.k = pick(c, 1, 40);
+        }
+        float *a = array(c, 0, g.m * g.k), *b = array(c, 1, g.k * g.lanes), *bias = array(c, 5, g.m + g.lanes);
         float *out = array(c, 6, g.m * g.lanes), *want = array(c, 7, g.m * g.lanes);
         fill_plain(c, a, g.m * g.k, 1.0f);
         size % 5 ? fill_plain(c, b, g.k * g.lanes, 1.0f) : fill_special(c, b, g.k * g.lanes);
-        fill_plain(c, bias, g.m, 1.0f);
-        g.a = a, g.b = b, g.bias = size % 2 ? bias : NULL;
+        fill_plain(c, bias, g.m + g.lanes, 1.0f);
+        g.a = a, g.b = b;
+        g.row_bias = size % 2 ? bias : NULL;
+        g.lane_bias = size % 4 / 2 ? bias + g.m : NULL;
+        if (size % 7 < 3) { /* the output is its own residual */
+            fill_plain(c, out, g.m * g.lanes, 1.0f);
+            memcpy(want, out, (size_t)(g.m * g.lanes) * sizeof *out);
+            g.residual = out;
+        }
         gemm_with(c, c->entry, kernel, &g, out);
+        g.residual = g.residual ? want : NULL;
         gemm_with(c, c->scalar, reference, &g, want);
-        verdict(c, same_bits(c, out, want, g.m * g.lanes), "m %lld k %lld", (long long)g.m, (long long)g.k);
+        verdict(c, same_bits(c, out, want, g.m * g.lanes), "m %lld k %lld n %lld", (long long)g.m, (long long)g.k,
+                (long long)g.lanes);
     }
 }
 

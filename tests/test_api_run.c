@@ -231,12 +231,12 @@ static void refuse_samples(setup *s) {
     const size_t size = sizeof(atl_sample);
     float *x = s->x, *y = s->y;
     atl_error error = {0};
-    atl_sample same_y[2] = {{x, y, NULL}, {x + SIZE, y, NULL}};
-    atl_sample close_y[2] = {{x, y, NULL}, {x + SIZE, y + SIZE - 1, NULL}};
-    atl_sample into_other[2] = {{x, x + SIZE, NULL}, {x + SIZE, y, NULL}};
-    atl_sample shifted[1] = {{x, x + 3, NULL}};
-    atl_sample no_x[2] = {{x, y, NULL}, {NULL, y + SIZE, NULL}};
-    atl_sample fine[2] = {{x, y, NULL}, {x, y + SIZE, NULL}};
+    atl_sample same_y[2] = {{.x = x, .y = y}, {.x = x + SIZE, .y = y}};
+    atl_sample close_y[2] = {{.x = x, .y = y}, {.x = x + SIZE, .y = y + SIZE - 1}};
+    atl_sample into_other[2] = {{.x = x, .y = x + SIZE}, {.x = x + SIZE, .y = y}};
+    atl_sample shifted[1] = {{.x = x, .y = x + 3}};
+    atl_sample no_x[2] = {{.x = x, .y = y}, {.x = NULL, .y = y + SIZE}};
+    atl_sample fine[2] = {{.x = x, .y = y}, {.x = x, .y = y + SIZE}};
     expect_status("same y", atl_run_samples(s->plan, 2, same_y, size, NULL, &error), &error);
     expect_status("close y", atl_run_samples(s->plan, 2, close_y, size, NULL, &error), &error);
     expect_status("y is another's x", atl_run_samples(s->plan, 2, into_other, size, NULL, &error), &error);
@@ -348,7 +348,7 @@ Test(api_run, maps) {
     refuse(&s, "maps overlap", BATCH, s.x, s.y, s.map);
     refuse(&s, "map is x", 1, s.map, s.y, s.map);
     refuse(&s, "map is y", 1, s.x, s.map, s.map + 1);
-    atl_sample samples[2] = {{s.x, s.y, s.map}, {s.x, s.y + SIZE, NULL}};
+    atl_sample samples[2] = {{.x = s.x, .y = s.y, .map = s.map}, {.x = s.x, .y = s.y + SIZE}};
     atl_error error = {0};
     expect_status("one map of two", atl_run_samples(s.plan, 2, samples, sizeof *samples, NULL, &error), &error);
     setup_free(&s);

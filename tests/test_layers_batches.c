@@ -24,7 +24,8 @@ static void scattered(const layer_case *c, const atl_plan *plan, float *x, float
     atl_error error;
     for (int64_t b = 0; b < BATCH; b++) {
         int64_t from = BATCH - 1 - b;
-        samples[b] = (atl_sample){x + from * c->size, y + from * c->size, map ? map + from * c->map_size : NULL};
+        samples[b] = (atl_sample){
+            .x = x + from * c->size, .y = y + from * c->size, .map = map ? map + from * c->map_size : NULL};
     }
     cr_assert_eq(atl_run_samples(plan, BATCH, samples, sizeof *samples, NULL, &error), ATL_OK, "%s", error.message);
 }

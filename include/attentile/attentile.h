@@ -223,6 +223,7 @@ typedef struct atl_plan_options {
     size_t size;           /* sizeof(atl_plan_options), set by the init function */
     int64_t reserve_batch; /* the engine keeps a workspace for this many samples ready, so that runs up to it, one at
                               a time on the engine, allocate nothing; default 1, 0 = reserve nothing */
+    int64_t key_length;    /* of kinds that take a key: positions of key and value; 0 = those of x */
 } atl_plan_options;
 
 ATL_API void atl_plan_options_init(atl_plan_options *options);
@@ -275,6 +276,17 @@ typedef struct atl_run_options {
     void *workspace; /* atl_plan_workspace_size bytes, aligned to 64, for this run alone and apart
                                   from all samples; NULL = the engine's */
     int64_t workspace_size;
+    /* What follows is for kinds that take it (multi-head); with atl_run_samples each sample has its own pointers and
+     * those here must be NULL. */
+    const float *key, *value;         /* [batch, key_length, D]; NULL = x */
+    int64_t key_stride, value_stride; /* elements from a sample to the next in atl_run; 0 = dense */
+    const uint8_t *mask;              /* bytes, 0 = masked. Any shape that broadcasts, right-aligned, to
+                                         [batch, heads, queries, keys], dense; NULL = none */
+    int mask_rank;                    /* 0 to 4. With atl_run_samples 0 to 3: the mask of one sample */
+    int64_t mask_shape[4];            /* each axis 1 or the full size */
+    const float *additive;            /* likewise: added to the scaled logits; -inf masks as a 0 in `mask` does */
+    int additive_rank;
+    int64_t additive_shape[4];
 } atl_run_options;
 
 ATL_API void atl_run_options_init(atl_run_options *options);
@@ -284,8 +296,8 @@ ATL_API void atl_run_options_init(atl_run_options *options);
  * `map` [batch, map_shape...] unless that is NULL. `options` may be NULL. Blocks until done; the calling thread
  * helps. Pointers need the alignment of a float, no more.
  *
- * y may be x exactly (every layer of this release works in place); any other overlap of an output with an input or
- * another output is an error.
+ * y may be x exactly where the layer's text in <attentile/layers.h> says so; any other overlap of an output with an input
+ * or another output is an error.
  *
  * A layer with batch_first=false takes x and y as [C, batch, ...]: the strides are then from one sample to the next
  * inside a channel, and 0 means dense as well.
@@ -301,6 +313,10 @@ typedef struct atl_sample {
     const float *x; /* [shape...] */
     float *y;       /* [output_shape...] */
     float *map;     /* [map_shape...] or NULL; either every sample of a run has one or none */
+    /* of kinds that take them, else NULL */
+    const float *key, *value; /* [key_length, D]; NULL = x */
+    const uint8_t *mask;      /* 0 = masked, of atl_run_options.mask_shape; NULL = none */
+    const float *additive;    /* added to the scaled logits, of atl_run_options.additive_shape; NULL = none */
 } atl_sample;
 
 /*

@@ -43,6 +43,11 @@ static atl_status build(atl_layer *layer, float **w, atl_error *error) {
     return ATL_OK;
 }
 
+static atl_panels rows_from(atl_panels panels, int64_t row) {
+    panels.row = row;
+    return panels;
+}
+
 static atl_status plan(atl_plan *plan, atl_error *error) {
     atl_layer *layer = plan->layer;
     atl_status status = atl_plan_positions(plan, layer->widths['C'], error);
@@ -52,8 +57,9 @@ static atl_status plan(atl_plan *plan, atl_error *error) {
     plan->info.flops = 2 * n * n * (d + c) + 2 * n * c * (2 * d + c);
     plan->info.exps = n * n;
     plan->info.bytes = 8 * c * n;
-    atl_plan_map(plan, plan->positions, plan->positions);
+    atl_plan_map(plan, 0, plan->positions, plan->positions);
     atl_project_op *project = &plan->op.spatial.project;
+    *project = (atl_project_op){.source = ATL_SOURCE_X, .positions = plan->positions};
     status = atl_project_plan(plan, &layer->linears[0], project, error);
     if (status != ATL_OK)
         return status;
@@ -65,11 +71,9 @@ static atl_status plan(atl_plan *plan, atl_error *error) {
                               .keys = plan->positions,
                               .scale = (float)layer->params[SCALE],
                               .gamma = layer->linears[1].weight[0],
-                              .panels = project->panels,
-                              .rows = project->m,
-                              .q_row = 0,
-                              .k_row = width,
-                              .v_row = 2 * width};
+                              .q = rows_from(project->to, 0),
+                              .k = rows_from(project->to, width),
+                              .v = rows_from(project->to, 2 * width)};
     status = atl_attend_plan(plan, attend, error);
     plan->info.workspace_samples = atl_attend_samples(plan, attend);
     return status;

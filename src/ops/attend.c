@@ -97,20 +97,17 @@ static void clear_state(const atl_attend_op *op, float *state) {
         state[op->c * op->tile + i] = floor_score;
 }
 
-static const float *panel_row(const job *j, int64_t b, int64_t block, int64_t row) {
-    return atl_run_workspace(j->run, b) + j->op->panels + (block * j->op->rows + row) * ATL_PANEL_ROW;
-}
-
 /* Queries [from, from + tile), scaled, as lane panels [d][nr]; zero beyond the last. */
 static void load_queries(const job *j, int64_t b, int64_t from, float *lanes) {
     const atl_attend_op *op = j->op;
     int64_t nr = j->kernels->attend.nr;
     for (int64_t p = 0; p < op->tile; p += nr) {
         int64_t i = from + p, n = atl_max(0, atl_min(nr, op->queries - i));
+        const float *q = n ? atl_panels_block(j->run, b, &op->q, i / ATL_BLOCK) + i % ATL_BLOCK : NULL;
         for (int64_t l = 0; l < op->d; l++) {
             float *to = lanes + (p * op->d + l * nr);
             if (n)
-                memcpy(to, panel_row(j, b, i / ATL_BLOCK, op->q_row + l) + i % ATL_BLOCK, (size_t)n * sizeof(float));
+                memcpy(to, q + l * ATL_PANEL_ROW, (size_t)n * sizeof(float));
             memset(to + n, 0, (size_t)(nr - n) * sizeof(float));
             for (int64_t v = 0; v < n; v++)
                 to[v] *= j->slope;
@@ -127,7 +124,7 @@ static void attend_chunk(const job *j, int64_t b, int64_t tile, int64_t chunk, c
             end = atl_min(first + op->chunk_blocks, atl_ceil_div(op->keys, ATL_BLOCK));
     clear_state(op, state);
     for (int64_t block = first; block < end; block++) {
-        const float *k = panel_row(j, b, block, op->k_row), *v = panel_row(j, b, block, op->v_row);
+        const float *k = atl_panels_block(j->run, b, &op->k, block), *v = atl_panels_block(j->run, b, &op->v, block);
         int64_t keys = atl_min(ATL_BLOCK, op->keys - block * ATL_BLOCK);
         for (int64_t p = 0; p < used; p += nr)
             j->kernels->attend.fn(lanes + p * op->d, k, v, op->d, op->c, keys, panel_state(op, state, p), scores);
@@ -211,9 +208,9 @@ static void load_map_rows(const job *j, int64_t b, int64_t first, int64_t count,
     int64_t mr = j->kernels->map.mr;
     for (int64_t r = 0; r < count; r++) {
         int64_t i = map_position(j->run, first + r);
+        const float *from = atl_panels_block(j->run, b, &op->q, i / ATL_BLOCK) + i % ATL_BLOCK;
         for (int64_t l = 0; l < op->d; l++) {
-            q[(r / mr * op->d + l) * mr + r % mr] =
-                panel_row(j, b, i / ATL_BLOCK, op->q_row + l)[i % ATL_BLOCK] * j->slope;
+            q[(r / mr * op->d + l) * mr + r % mr] = from[l * ATL_PANEL_ROW] * j->slope;
         }
         statistics[r] = max[i];
         statistics[MAP_ROWS + r] = 1.0f / max[j->tiles * op->tile + i];
@@ -231,7 +228,7 @@ static void map_rows(void *context, int64_t task, int slot) {
     int stream = j->stream_map && ((uintptr_t)map | (uintptr_t)op->keys * sizeof(float)) % ATL_ALIGN == 0;
     load_map_rows(j, b, first, count, q, statistics);
     for (int64_t key = 0; key < op->keys; key += ATL_BLOCK)
-        j->kernels->map.fn(q, panel_row(j, b, key / ATL_BLOCK, op->k_row), op->d, count,
+        j->kernels->map.fn(q, atl_panels_block(j->run, b, &op->k, key / ATL_BLOCK), op->d, count,
                            atl_min(ATL_BLOCK, op->keys - key), statistics, statistics + MAP_ROWS, map + key, op->keys,
                            stream);
 }

@@ -54,13 +54,42 @@ atl_status atl_pixel_gate_plan(struct atl_plan *plan, const struct atl_linear *c
 void atl_pixel_gate_run(const struct atl_run_state *run, const atl_pixel_gate_op *op);
 void atl_pixel_gate_describe(const struct atl_plan *plan, const atl_pixel_gate_op *op, atl_text *text);
 
-/* ---- project: a linear layer over positions, its rows left as panels in the workspace ---- */
+/* ---- panels: rows of positions in a sample's workspace (kernels.h) ---- */
+
+typedef struct atl_panels {
+    atl_offset at; /* of the first panel */
+    int64_t rows;  /* of a panel */
+    int64_t row;   /* the first that is meant */
+} atl_panels;
+
+/* Room for `rows` rows of `positions` positions. */
+atl_status atl_panels_reserve(struct atl_plan *plan, int64_t rows, int64_t positions, atl_panels *panels,
+                              atl_error *error);
+/* The first row that is meant, of one block. */
+float *atl_panels_block(const struct atl_run_state *run, int64_t b, const atl_panels *panels, int64_t block);
+
+/* ---- project: a linear layer over positions: w . in + bias, into panels or into y ---- */
+
+typedef enum atl_source {
+    ATL_SOURCE_X, /* a tensor of the sample: [k, positions], or [positions, k] where `tokens` is set */
+    ATL_SOURCE_KEY,
+    ATL_SOURCE_VALUE,
+    ATL_SOURCE_PANELS
+} atl_source;
 
 typedef struct atl_project_op {
+    /* set by the layer */
+    atl_source source;
+    int tokens;
+    int64_t positions;
+    atl_panels from; /* with ATL_SOURCE_PANELS */
+    int into_y;      /* y = w . in + bias + residual, channel by channel; else into the panels `to` */
+    int residual;    /* x, with into_y */
+    /* set by planning */
     const float *weight, *bias; /* packed for the gemm kernel; bias or NULL */
     int64_t m, k;
-    atl_offset panels; /* in the sample's workspace: [ceil(N/ATL_BLOCK)][m][ATL_PANEL_ROW] */
-    atl_offset lanes;  /* in the slot's scratch: x as lane panels [ATL_BLOCK/nr][k][nr] */
+    atl_panels to;
+    atl_offset lanes, sums; /* in the slot's scratch: the input as lane panels [ATL_BLOCK/nr][k][nr]; sums of a tile */
 } atl_project_op;
 
 atl_status atl_project_plan(struct atl_plan *plan, struct atl_linear *linear, atl_project_op *op, atl_error *error);
@@ -73,9 +102,7 @@ typedef struct atl_attend_op {
     int64_t d, c, queries, keys;
     float scale; /* of the logits */
     float gamma;
-    /* where in the sample's workspace: panels of `rows` rows, and the first row of each part */
-    atl_offset panels;
-    int64_t rows, q_row, k_row, v_row;
+    atl_panels q, k, v;
     int64_t tile;   /* queries of a task, a multiple of nr */
     int64_t chunks; /* runs of keys whose states are merged in order: a function of queries and keys alone */
     int64_t chunk_blocks;
@@ -84,7 +111,7 @@ typedef struct atl_attend_op {
     atl_offset q_lanes, scores, state, other_state, map_q, map_statistics; /* in the slot's scratch */
 } atl_attend_op;
 
-/* d, c, queries, keys, scale, gamma and the panels' place are set by the layer. */
+/* d, c, queries, keys, scale, gamma and the panels are set by the layer. */
 atl_status atl_attend_plan(struct atl_plan *plan, atl_attend_op *op, atl_error *error);
 /* How many samples keep every thread busy for long enough that a wait for the last task costs little. */
 int64_t atl_attend_samples(const struct atl_plan *plan, const atl_attend_op *op);
