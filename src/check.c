@@ -39,11 +39,11 @@ static ranges sample_ranges(const atl_run_state *run, int64_t b) {
     int64_t x = (plan->channels - 1) * run->x_row + plan->positions + others * run->x_stride;
     int64_t y = (plan->out_channels - 1) * run->y_row + plan->out_positions + others * run->y_stride;
     int64_t map = sample.map ? run->map_rows.count * atl_map_keys(plan) * atl_map_heads(plan) : 0;
-    int64_t key = plan->heads ? plan->key_length * plan->positions : 0;
+    int64_t key = plan->heads ? plan->key_length * plan->positions : 0; /* x stands in: it is looked at as x */
     ranges r = {
         {[PART_X] = range_of(sample.x, x), [PART_Y] = range_of(sample.y, y), [PART_MAP] = range_of(sample.map, map)}};
-    r.of[PART_KEY] = range_of(sample.key, key);
-    r.of[PART_VALUE] = range_of(sample.value, key);
+    r.of[PART_KEY] = range_of(sample.key, sample.key == sample.x ? 0 : key);
+    r.of[PART_VALUE] = range_of(sample.value, sample.value == sample.x ? 0 : key);
     r.of[PART_MASK] =
         (range){(uintptr_t)sample.mask, (uintptr_t)sample.mask + (sample.mask ? (size_t)run->mask.size : 0)};
     r.of[PART_ADDITIVE] = range_of(sample.additive, sample.additive ? run->additive.size : 0);

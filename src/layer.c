@@ -215,6 +215,10 @@ void atl_layer_release(atl_layer *layer) {
         free_layer(layer);
 }
 
+int atl_layer_takes_key(const atl_layer *layer) {
+    return layer ? layer->kind->takes_key : 0;
+}
+
 const char *atl_layer_kind(const atl_layer *layer) {
     return layer ? layer->kind->name : "";
 }

@@ -62,6 +62,7 @@ typedef struct atl_kind {
     void (*run)(const struct atl_run_state *run);
     /* Adds a line per stage. */
     void (*describe)(const atl_plan *plan, struct atl_text *text);
+    int takes_key; /* and value and masks: plan sets heads and key_length */
 } atl_kind;
 
 struct atl_layer {

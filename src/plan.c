@@ -149,6 +149,8 @@ static atl_status fill_plan(atl_plan *plan, const int64_t *shape, const atl_plan
     atl_status status = plan->layer->kind->plan(plan, error);
     if (status != ATL_OK)
         return status;
+    plan->info.heads = plan->heads;
+    plan->info.key_length = plan->key_length;
     if (plan->key_length && !plan->heads)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "key_length: %s takes no key (expected 0, got %lld)",
                         plan->layer->kind->name, (long long)plan->key_length);

@@ -29,6 +29,11 @@ struct atl_plan {
             atl_project_op project;
             atl_attend_op attend;
         } spatial;
+        struct {
+            atl_project_op project[3]; /* query, key, value */
+            atl_attend_op attend;
+            atl_join_op join;
+        } multi_head;
     } op;
 };
 

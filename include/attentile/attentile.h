@@ -205,6 +205,9 @@ ATL_API void atl_layer_release(atl_layer *layer);
 /* The layer's kind, such as "se". Static. */
 ATL_API const char *atl_layer_kind(const atl_layer *layer);
 
+/* Whether the layer takes a key, a value and masks besides x. */
+ATL_API int atl_layer_takes_key(const atl_layer *layer);
+
 /* The kinds of this build: for index 0, 1, ... its name, then NULL. Static. */
 ATL_API const char *atl_kind_name(int index);
 
@@ -250,6 +253,7 @@ typedef struct atl_plan_info {
     int64_t workspace_samples;          /* at most this many samples are under way at once: the workspace of a larger
                                            batch is no larger */
     int64_t workspace_fixed;            /* bytes for the team, whatever the batch */
+    int64_t heads, key_length;          /* of kinds that take a key, else 0 */
 } atl_plan_info;
 
 ATL_API atl_status atl_plan_get_info(const atl_plan *plan, atl_plan_info *info, atl_error *error);

@@ -79,7 +79,7 @@ static void describe(const atl_plan *plan, atl_text *text) {
     atl_excite_describe(plan, &plan->op.excite, text);
 }
 
-const atl_kind atl_kind_se = {"se", se_weights, params, build, se_plan, run, describe};
+const atl_kind atl_kind_se = {"se", se_weights, params, build, se_plan, run, describe, 0};
 const atl_kind atl_kind_cbam_channel = {
-    "cbam-channel", cbam_channel_weights, params, build, cbam_channel_plan, run, describe,
+    "cbam-channel", cbam_channel_weights, params, build, cbam_channel_plan, run, describe, 0,
 };

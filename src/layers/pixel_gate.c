@@ -45,4 +45,4 @@ static void describe(const atl_plan *plan, atl_text *text) {
     atl_pixel_gate_describe(plan, &plan->op.pixel_gate, text);
 }
 
-const atl_kind atl_kind_cbam_spatial = {"cbam-spatial", weights, params, build, plan, run, describe};
+const atl_kind atl_kind_cbam_spatial = {"cbam-spatial", weights, params, build, plan, run, describe, 0};

@@ -97,5 +97,5 @@ static void describe(const atl_plan *plan, atl_text *text) {
 }
 
 const atl_kind atl_kind_self_attention_spatial = {
-    "self-attention-spatial", weights, params, build, plan, run, describe,
+    "self-attention-spatial", weights, params, build, plan, run, describe, 0,
 };

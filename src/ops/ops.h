@@ -123,4 +123,18 @@ int64_t atl_attend_samples(const struct atl_plan *plan, const atl_attend_op *op)
 void atl_attend_run(const struct atl_run_state *run, const atl_attend_op *op);
 void atl_attend_describe(const struct atl_plan *plan, const atl_attend_op *op, atl_text *text);
 
+/* ---- join: a linear layer from panels into y [positions, m] ---- */
+
+typedef struct atl_join_op {
+    atl_panels from; /* set by the layer, with positions */
+    int64_t positions;
+    const float *weight, *bias; /* packed as lanes for the gemm kernel; bias or NULL */
+    int64_t m, k;
+    atl_offset rows, sums; /* in the slot's scratch: a strip of positions as row tiles; sums of a lane panel */
+} atl_join_op;
+
+atl_status atl_join_plan(struct atl_plan *plan, struct atl_linear *linear, atl_join_op *op, atl_error *error);
+void atl_join_run(const struct atl_run_state *run, const atl_join_op *op);
+void atl_join_describe(const struct atl_plan *plan, const atl_join_op *op, atl_text *text);
+
 #endif

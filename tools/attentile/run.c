@@ -20,6 +20,12 @@ static int execute(run_job *job) {
     atl_run_options_init(&options);
     options.map_rows = job->rows;
     options.map_row_count = job->row_count;
+    options.key = job->key.data;
+    options.value = job->value.data;
+    options.mask = job->mask.data;
+    options.mask_rank = job->mask.rank;
+    for (int i = 0; i < job->mask.rank; i++)
+        options.mask_shape[i] = job->mask.shape[i];
     job->runs = job->repeat > 0 ? (int)job->repeat : 1;
     job->seconds = calloc((size_t)job->runs, sizeof *job->seconds);
     if (!job->seconds)
@@ -64,6 +70,9 @@ static void job_free(run_job *job) {
     atl_layer_release(job->layer);
     atl_checkpoint_close(job->checkpoint);
     atl_array_clear(&job->x);
+    atl_array_clear(&job->key);
+    atl_array_clear(&job->value);
+    atl_array_clear(&job->mask);
     free(job->y.data);
     free(job->map.data);
     free(job->rows);
@@ -100,9 +109,10 @@ static const option_spec options[RUN_OPTION_COUNT] = {
                  "A parameter of the layer, such as activation=silu; goes before the metadata's attentile.NAME. "
                  "Repeatable."},
     [RUN_INPUT] = {"input", "X.npy", 0, "The input, float32 [B, C, ...], or [C, B, ...] with batch_first=false."},
-    [RUN_KEY] = {"key", "K.npy", 0, "The key input, for a kind that takes one."},
-    [RUN_VALUE] = {"value", "V.npy", 0, "The value input, for a kind that takes one."},
-    [RUN_MASK] = {"mask", "M.npy", 0, "The mask, for a kind that takes one."},
+    [RUN_KEY] = {"key", "K.npy", 0, "The key input [B, keys, D], for a kind that takes one. Default: the input."},
+    [RUN_VALUE] = {"value", "V.npy", 0, "The value input, likewise."},
+    [RUN_MASK] = {"mask", "M.npy", 0,
+                  "A mask, uint8 or bool, 0 = masked, that broadcasts right-aligned to [B, heads, queries, keys]."},
     [RUN_OUTPUT] = {"output", "Y.npy", 0, "Where the output goes; a file there is replaced."},
     [RUN_MAP] = {"map", "A.npy", 0, "Where the attention map goes, for a kind that has one."},
     [RUN_MAP_ROWS] = {"map-rows", "I,J,...", 0, "Limits the map to the rows of these query positions, in this order."},

@@ -28,7 +28,8 @@ enum {
 
 typedef struct run_job {
     const arguments *arguments;
-    const char *weights_path, *input_path, *output_path, *map_path; /* map_path may be NULL */
+    const char *weights_path, *input_path, *output_path;
+    const char *map_path, *key_path, *value_path, *mask_path; /* may be NULL */
     atl_param *set, *renames;
     size_t set_count, rename_count;
     int64_t threads, repeat;
@@ -43,8 +44,9 @@ typedef struct run_job {
     atl_plan_info plan_info;
     int batch_axis; /* of x and y: 1 with batch_first=false */
     int64_t batch;
-    atl_array x, y, map; /* map.data NULL = not asked for */
-    double *seconds;     /* of the runs that count */
+    atl_array x, y, map;        /* map.data NULL = not asked for */
+    atl_array key, value, mask; /* data NULL = not given */
+    double *seconds;            /* of the runs that count */
     int runs;
 } run_job;
 
@@ -52,6 +54,9 @@ typedef struct run_job {
 int run_read_options(run_job *job);
 /* run_paths.c: an output must be in a folder that can be written, and no input or other output. */
 int run_check_paths(const run_job *job);
+/* run_inputs.c: key, value and mask, once the layer and x are there; and whether the mask fits the plan. */
+int run_read_inputs(run_job *job);
+int run_check_mask(const run_job *job);
 /* run_prepare.c: checkpoint, layer, input, engine, plan and memory for the outputs. */
 int run_prepare(run_job *job);
 /* run_report.c: prints the times. */

@@ -60,6 +60,9 @@ int run_read_options(run_job *job) {
     job->input_path = argument_value(arguments, RUN_INPUT);
     job->output_path = argument_value(arguments, RUN_OUTPUT);
     job->map_path = argument_value(arguments, RUN_MAP);
+    job->key_path = argument_value(arguments, RUN_KEY);
+    job->value_path = argument_value(arguments, RUN_VALUE);
+    job->mask_path = argument_value(arguments, RUN_MASK);
     const char *rows = argument_value(arguments, RUN_MAP_ROWS), *kind = argument_value(arguments, RUN_LAYER);
     int code = rows ? parse_rows(rows, &job->rows, &job->row_count) : DONE;
     if (code == DONE)

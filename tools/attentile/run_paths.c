@@ -50,8 +50,13 @@ static int check_target(const char *path) {
 static int check_output(const run_job *job, const char *option, const char *path) {
     if (same_file(path, job->weights_path))
         return wrong_usage("%s: --%s names the checkpoint, which is an input", path, option);
-    if (same_file(path, job->input_path))
-        return wrong_usage("%s: --%s names the same file as --input", path, option);
+    const struct {
+        const char *name, *path;
+    } inputs[] = {
+        {"input", job->input_path}, {"key", job->key_path}, {"value", job->value_path}, {"mask", job->mask_path}};
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
+        if (inputs[i].path && same_file(path, inputs[i].path))
+            return wrong_usage("%s: --%s names the same file as --%s", path, option, inputs[i].name);
     return check_target(path);
 }
 

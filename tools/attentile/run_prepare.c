@@ -5,16 +5,6 @@
 
 #include "run.h"
 
-/* The kinds of this release take one input. */
-static int check_inputs(const run_job *job) {
-    static const int extra[] = {RUN_KEY, RUN_VALUE, RUN_MASK};
-    for (size_t i = 0; i < sizeof extra / sizeof extra[0]; i++)
-        if (argument_value(job->arguments, extra[i]))
-            return wrong_usage("--%s: a layer of kind %s takes none", job->arguments->command->options[extra[i]].name,
-                               atl_layer_kind(job->layer));
-    return DONE;
-}
-
 static int has_tensor(const atl_checkpoint *checkpoint, const char *prefix, const char *name) {
     const size_t length = strlen(prefix);
     const atl_tensor *tensors = atl_checkpoint_tensors(checkpoint);
@@ -54,7 +44,7 @@ static int load_layer(run_job *job) {
         return WRONG_USAGE;
     const atl_status status = atl_layer_load(job->checkpoint, &desc, &job->layer, &error);
     if (status == ATL_OK)
-        return check_inputs(job);
+        return DONE;
     failed("%s", error.message);
     /* The fault is the command line's when the layer loads without its parameters. */
     desc.param_count = 0;
@@ -98,6 +88,7 @@ static int make_plan(run_job *job) {
     atl_plan_options options;
     atl_plan_options_init(&options);
     options.reserve_batch = job->batch;
+    options.key_length = job->key.data ? job->key.shape[1] : 0;
     job->plan_info.size = sizeof job->plan_info;
     if (atl_plan_create(job->layer, job->engine, rank, shape, &options, &job->plan, &error) != ATL_OK ||
         atl_plan_get_info(job->plan, &job->plan_info, &error) != ATL_OK)
@@ -160,9 +151,13 @@ int run_prepare(run_job *job) {
     if (code == DONE)
         code = read_input(job);
     if (code == DONE)
+        code = run_read_inputs(job);
+    if (code == DONE)
         code = engine_open((int)job->threads, &job->engine, &job->engine_info);
     if (code == DONE)
         code = make_plan(job);
+    if (code == DONE)
+        code = run_check_mask(job);
     if (code == DONE)
         code = allocate_map(job);
     if (code == DONE)

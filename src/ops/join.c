@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A linear layer from panels to rows of positions in y, lanes = outputs: nothing is transposed. */
+#include <string.h>
+
+#include "../arena.h"
+#include "../error.h"
+#include "../memory.h"
+#include "../plan.h"
+#include "ops.h"
+
+enum { STRIP = 96, STRIP_MIN = 24 /* positions of a task, when there are few; multiples of every row tile */ };
+
+atl_status atl_join_plan(atl_plan *plan, atl_linear *linear, atl_join_op *op, atl_error *error) {
+    int64_t nr = plan->engine->kernels.gemm.nr;
+    op->weight = atl_linear_pack(linear, (int)nr);
+    if (!op->weight)
+        return atl_fail(error, ATL_OUT_OF_MEMORY, "plan: no memory for packed weights");
+    op->bias = linear->bias;
+    op->m = linear->m;
+    op->k = linear->k;
+    atl_status status = atl_reserve_slot(plan, &op->rows, op->k, STRIP, 1, error);
+    return status == ATL_OK ? atl_reserve_slot(plan, &op->sums, STRIP, nr, 1, error) : status;
+}
+
+typedef struct job {
+    const atl_run_state *run;
+    const atl_join_op *op;
+    int64_t width, strips; /* positions of a task, tasks of a sample */
+} job;
+
+/* `count` positions from `from` on as tiles of rows [ceil(count/mr)][k][mr]; what is past count is not written. */
+static void pack_rows(const job *j, int64_t b, int64_t from, int64_t count, int64_t mr, float *rows) {
+    const atl_join_op *op = j->op;
+    for (int64_t i = 0; i < count;) {
+        int64_t at = (from + i) % ATL_BLOCK;
+        int64_t n = atl_min(atl_min(mr - i % mr, count - i), ATL_BLOCK - at);
+        const float *panel = atl_panels_block(j->run, b, &op->from, (from + i) / ATL_BLOCK) + at;
+        float *to = rows + i / mr * mr * op->k + i % mr;
+        for (int64_t l = 0; l < op->k; l++)
+            memcpy(to + l * mr, panel + l * ATL_PANEL_ROW, (size_t)n * sizeof(float));
+        i += n;
+    }
+}
+
+static void join_strip(void *context, int64_t task, int slot) {
+    const job *j = context;
+    const atl_join_op *op = j->op;
+    const atl_kernels *kernels = &j->run->plan->engine->kernels;
+    int64_t b = task / j->strips, from = task % j->strips * j->width, mr = kernels->gemm.mr, nr = kernels->gemm.nr;
+    float *scratch = atl_run_scratch(j->run, slot), *y = atl_run_sample(j->run, b).y + from * op->m;
+    atl_gemm g = {.m = atl_min(j->width, op->positions - from),
+                  .k = op->k,
+                  .a = scratch + op->rows,
+                  .a_tile = op->k * mr,
+                  .a_step = mr,
+                  .b_row = nr,
+                  .y_row = op->m,
+                  .sums = scratch + op->sums,
+                  .sums_row = nr};
+    pack_rows(j, b, from, g.m, mr, scratch + op->rows);
+    for (int64_t p = 0; p < op->m; p += nr) {
+        g.n = atl_min(nr, op->m - p);
+        g.b = op->weight + p * op->k;
+        g.lane_bias = op->bias ? op->bias + p : NULL;
+        g.y = y + p;
+        kernels->gemm.fn(&g);
+    }
+}
+
+void atl_join_run(const atl_run_state *run, const atl_join_op *op) {
+    int64_t threads = atl_pool_threads(run->plan->engine->pool);
+    int many = run->batch * atl_ceil_div(op->positions, STRIP) >= 4 * threads;
+    int64_t width = many ? STRIP : STRIP_MIN;
+    job j = {run, op, width, atl_ceil_div(op->positions, width)};
+    atl_run_tasks(run, join_strip, &j, run->batch * j.strips);
+}
+
+void atl_join_describe(const atl_plan *plan, const atl_join_op *op, atl_text *text) {
+    atl_text_add(text, "join: %lld x %lld over %lld positions into the output, blocks of %d (%s)\n", (long long)op->m,
+                 (long long)op->k, (long long)op->positions, ATL_BLOCK, plan->engine->kernels.gemm.variant);
+}
