@@ -16,8 +16,11 @@
 typedef struct oracle_request {
     int64_t channels, positions;
     int rank;
-    const int64_t *shape; /* [channels, ...] */
-    const double *x;      /* [channels, positions] */
+    const int64_t *shape;      /* [channels, ...] */
+    const double *x;           /* [channels, positions] */
+    const double *key, *value; /* NULL = x, otherwise [key_length, width]: multi-head alone */
+    int64_t key_length;
+    const oracle_inputs *inputs; /* for the masks */
     oracle_fill fill;
     const int64_t *rows; /* NULL = every one, row_count says how many that are */
     int64_t row_count;
@@ -40,6 +43,9 @@ extern const oracle_kind oracle_kind_cbam_spatial;
 extern const oracle_kind oracle_kind_cbam_res;
 extern const oracle_kind oracle_kind_sk;
 extern const oracle_kind oracle_kind_self_attention_spatial;
+extern const oracle_kind oracle_kind_self_attention_channel;
+extern const oracle_kind oracle_kind_non_local;
+extern const oracle_kind oracle_kind_multi_head;
 
 /* malloc of count doubles; NULL also when the size cannot be represented. */
 double *oracle_alloc(int64_t count);
@@ -140,6 +146,46 @@ int oracle_pixel_gate_factors(const oracle_pixel_gate *gate, const int64_t shape
                               oracle_fill fill, double *g, double *dg);
 
 double oracle_sigmoid(double z);
+
+/* ---------------------------------------------------------------- attention */
+
+/* One head. Errors and q_size may be NULL: exact values, and |q|. */
+typedef struct oracle_head {
+    int64_t queries, keys, d, c;
+    const double *q, *dq; /* [d, queries] */
+    const double *q_size; /* [d, queries]: what a query counts as in the rounding of scores */
+    const double *k, *dk; /* [d, keys] */
+    const double *v, *dv; /* [c, keys] */
+    double scale;
+    oracle_fill fill;
+    oracle_mask mask;
+} oracle_head;
+
+/* One query's result. */
+typedef struct oracle_row {
+    double *p, *dp;                /* [keys] probabilities and their errors */
+    double *o, *error, *magnitude; /* [c] weighted means of v, their errors, and those of |v| */
+    double *size, *shift, *memory;
+    unsigned char *hidden; /* [keys] */
+} oracle_row;
+
+int oracle_row_alloc(oracle_row *row, int64_t keys, int64_t c);
+void oracle_row_clear(oracle_row *row);
+
+/* Query i of the head, which masks know as `query`. */
+void oracle_attend_row(const oracle_head *head, int64_t i, int64_t query, oracle_row *row);
+
+/* In place: scores to probabilities, 0 where hidden (NULL = nowhere). */
+void oracle_softmax(int64_t n, const unsigned char *hidden, double *p);
+
+/* Copies count doubles unless `to` is NULL. */
+void oracle_copy(const double *from, int64_t count, double *to);
+
+/* x [channels, n] at the rows wanted, as [channels, row_count]. */
+void oracle_gather(const oracle_request *r, const double *x, int64_t channels, int64_t n, double *out);
+
+/* sum |w||x| + |b| [out, n]. */
+void oracle_linear_size(const oracle_linear *linear, int64_t n, const double *x, double *size);
 
 /* ---------------------------------------------------------------- error counts, in units of u */
 

@@ -142,6 +142,17 @@ void oracle_linear_apply(const oracle_linear *linear, int64_t n, const double *x
     }
 }
 
+void oracle_linear_size(const oracle_linear *linear, int64_t n, const double *x, double *size) {
+    for (int64_t o = 0; o < linear->out; o++) {
+        double *row = size + o * n, bias = linear->bias ? fabs(linear->bias[o]) : 0;
+        for (int64_t j = 0; j < n; j++)
+            row[j] = bias;
+        for (int64_t i = 0; i < linear->in; i++)
+            for (int64_t j = 0; j < n; j++)
+                row[j] += fabs(linear->weight[o * linear->in + i] * x[i * n + j]);
+    }
+}
+
 /* K products: every term passes through the additions of its block, then those of the blocks, then a few roundings for
  * product, bias and scaling. Independent roundings add up like their root. */
 double oracle_sum_count(oracle_fill fill, int64_t terms) {
