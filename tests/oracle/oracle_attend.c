@@ -10,7 +10,7 @@
  *   - Each exponential is off by 2.1 ULP = 4.2u, in a weight, in every rescaling, and in both for the normaliser.
  *   - The sums over keys cost sum_count(N) u, above and below the fraction bar, the division and the store 2u.
  * Together rel: o is off by rel * sum p|v| + sum p dv. For random values roundings cancel: 2E + u (sqrt(d) S + sqrt(N)
- * + 8). However large rel is, a weighted mean stays within the range of v, and a probability within [0, 1]. Weights
+ * + 8), and the d errors behind E add up like their root. However large rel is, a weighted mean stays within the range of v, and a probability within [0, 1]. Weights
  * below 2^-126 of a row's largest are 0.
  *
  * Hidden keys have weight 0, and nothing of them is read, unless all are hidden: then the row is the mean over all keys,
@@ -67,7 +67,8 @@ static void scores(const oracle_head *h, int64_t i, int64_t query, oracle_row *r
             double error = dk ? dk[j] : 0;
             row->p[j] += h->scale * (q * k[j]);
             row->size[j] += size * fabs(k[j]);
-            row->shift[j] += fabs(q) * error + (fabs(k[j]) + error) * dq + ORACLE_TINY;
+            double inherited = fabs(q) * error + (fabs(k[j]) + error) * dq;
+            row->shift[j] += h->fill == ORACLE_RANDOM ? inherited * inherited : inherited;
         }
     }
     for (int64_t j = 0; j < h->keys; j++) {
@@ -75,7 +76,8 @@ static void scores(const oracle_head *h, int64_t i, int64_t query, oracle_row *r
             h->mask.additive ? h->mask.additive[query * h->mask.additive_query + j * h->mask.additive_key] : 0;
         row->p[j] += additive;
         row->size[j] = fabs(h->scale) * row->size[j] + fabs(additive);
-        row->shift[j] *= fabs(h->scale);
+        row->shift[j] = h->fill == ORACLE_RANDOM ? sqrt(row->shift[j]) : row->shift[j];
+        row->shift[j] = fabs(h->scale) * (row->shift[j] + (double)h->d * ORACLE_TINY);
     }
 }
 

@@ -110,16 +110,29 @@ void oracle_linear_clear(oracle_linear *linear) {
     *linear = (oracle_linear){0};
 }
 
-/* y += w x, |.|: sum += |w x|, propagated: dy += |w| dx, over one row of positions. */
-static void accumulate(double w, int64_t n, const double *x, const double *dx, double unit, double *y, double *dy) {
-    double magnitude = fabs(w);
+/* y += w x, |.|: sum += |w x|, over one row of positions. */
+static void accumulate(double w, int64_t n, const double *x, double unit, double *y, double *dy) {
     for (int64_t j = 0; j < n; j++) {
         double product = w * x[j];
         y[j] += product;
         dy[j] += unit * fabs(product);
     }
-    for (int64_t j = 0; dx && j < n; j++)
-        dy[j] += magnitude * dx[j];
+}
+
+/* What row o inherits of the errors dx. Those of different inputs are independent of one another for random values, so
+ * that they add up like their root. */
+static void inherit(const oracle_linear *linear, int64_t o, int64_t n, const double *dx, oracle_fill fill, double *dy) {
+    for (int64_t j = 0; j < n; j++)
+        dy[j] = 0;
+    for (int64_t i = 0; dx && i < linear->in; i++) {
+        double w = fabs(linear->weight[o * linear->in + i]);
+        for (int64_t j = 0; j < n; j++) {
+            double error = w * dx[i * n + j];
+            dy[j] += fill == ORACLE_RANDOM ? error * error : error;
+        }
+    }
+    for (int64_t j = 0; fill == ORACLE_RANDOM && j < n; j++)
+        dy[j] = sqrt(dy[j]);
 }
 
 void oracle_linear_apply(const oracle_linear *linear, int64_t n, const double *x, const double *dx, oracle_fill fill,
@@ -128,13 +141,14 @@ void oracle_linear_apply(const oracle_linear *linear, int64_t n, const double *x
     for (int64_t o = 0; o < linear->out; o++) {
         double *row = y + o * n, *error = dy + o * n;
         double bias = linear->bias ? linear->bias[o] : 0;
+        inherit(linear, o, n, dx, fill, error);
         for (int64_t j = 0; j < n; j++) {
             row[j] = bias;
             /* Each product and each block sum may also end below the normal range. */
-            error[j] = unit * fabs(bias) + ((double)linear->in + 8) * ORACLE_TINY;
+            error[j] += unit * fabs(bias) + ((double)linear->in + 8) * ORACLE_TINY;
         }
         for (int64_t i = 0; i < linear->in; i++)
-            accumulate(linear->weight[o * linear->in + i], n, x + i * n, dx ? dx + i * n : NULL, unit, row, error);
+            accumulate(linear->weight[o * linear->in + i], n, x + i * n, unit, row, error);
         /* An infinity comes from an infinite input and is the same infinity in float32. */
         for (int64_t j = 0; j < n; j++)
             if (!isfinite(row[j]))
