@@ -11,7 +11,12 @@ static const oracle_kind *const kinds[] = {
     &oracle_kind_se,
     &oracle_kind_cbam_channel,
     &oracle_kind_cbam_spatial,
+    &oracle_kind_cbam_res,
+    &oracle_kind_sk,
     &oracle_kind_self_attention_spatial,
+    &oracle_kind_self_attention_channel,
+    &oracle_kind_non_local,
+    &oracle_kind_multi_head,
 };
 
 struct oracle {
@@ -55,28 +60,58 @@ double *oracle_alloc(int64_t count) {
     return malloc(count > 0 ? (size_t)count * sizeof(double) : 1);
 }
 
-int oracle_run(const oracle *o, int rank, const int64_t *shape, const float *x, oracle_fill fill, const int64_t *rows,
-               int64_t row_count, double *y, double *y_bound, double *map, double *map_bound) {
+/* A copy in doubles; NULL when there is none to make or memory runs out. */
+static double *widen(const float *x, int64_t count) {
+    double *copy = x ? oracle_alloc(count) : NULL;
+    for (int64_t i = 0; copy && i < count; i++)
+        copy[i] = x[i];
+    return copy;
+}
+
+int oracle_run_inputs(const oracle *o, int rank, const int64_t *shape, const oracle_inputs *inputs, oracle_fill fill,
+                      const int64_t *rows, int64_t row_count, double *y, double *y_bound, double *map,
+                      double *map_bound) {
     oracle_request request = {.channels = shape[0], .positions = 1, .rank = rank, .shape = shape, .fill = fill};
     for (int i = 1; i < rank; i++)
         request.positions *= shape[i];
     request.rows = rows;
-    request.row_count = rows ? row_count : request.positions;
+    request.row_count = rows ? row_count : o->kind->rows ? o->kind->rows(o->weights, &request) : request.positions;
     request.y = y;
     request.y_bound = y_bound;
     request.map = map;
     request.map_bound = map_bound;
+    request.inputs = inputs;
+    request.key_length = inputs->key || inputs->value ? inputs->key_length : shape[0];
 
-    int64_t count = request.channels * request.positions;
-    double *copy = oracle_alloc(count);
-    if (!copy)
-        return -1;
-    for (int64_t i = 0; i < count; i++)
-        copy[i] = x[i];
-    request.x = copy;
-    int status = o->kind->run(o->weights, &request);
-    free(copy);
+    int64_t width = request.positions;
+    double *x = widen(inputs->x, shape[0] * width), *key = widen(inputs->key, inputs->key_length * width);
+    double *value = widen(inputs->value, inputs->key_length * width);
+    request.x = x;
+    request.key = key;
+    request.value = value;
+    int complete = x && !inputs->key == !key && !inputs->value == !value;
+    int status = complete ? o->kind->run(o->weights, &request) : -1;
+    free(value);
+    free(key);
+    free(x);
     return status;
+}
+
+int oracle_run(const oracle *o, int rank, const int64_t *shape, const float *x, oracle_fill fill, const int64_t *rows,
+               int64_t row_count, double *y, double *y_bound, double *map, double *map_bound) {
+    oracle_inputs inputs = {.x = x};
+    return oracle_run_inputs(o, rank, shape, &inputs, fill, rows, row_count, y, y_bound, map, map_bound);
+}
+
+void oracle_copy(const double *from, int64_t count, double *to) {
+    if (to)
+        memcpy(to, from, (size_t)count * sizeof *to);
+}
+
+void oracle_gather(const oracle_request *r, const double *x, int64_t channels, int64_t n, double *out) {
+    for (int64_t c = 0; c < channels; c++)
+        for (int64_t i = 0; i < r->row_count; i++)
+            out[c * r->row_count + i] = x[c * n + (r->rows ? r->rows[i] : i)];
 }
 
 /* One element's |got - want| / bound. Where want rounds to an infinity of float32, or could within the bound, that
