@@ -9,18 +9,16 @@
 
 enum { PARTS = 4 }; /* query, key, value, output: in this order everywhere */
 static const atl_weight_spec weights[] = {
-    {"Wq.weight", "DD", 0}, {"Wk.weight", "DD", 0}, {"Wv.weight", "DD", 0}, {"fc.weight", "DD", 0}, {"Wq.bias", "D", 1},
-    {"Wk.bias", "D", 1},    {"Wv.bias", "D", 1},    {"fc.bias", "D", 1},    {0},
+    {"Wq.weight", "DD", 0}, {"Wk.weight", "DD", 0}, {"Wv.weight", "DD", 0},
+    {"fc.weight", "DD", 0}, {"Wq.bias", "D", 1},    {"Wk.bias", "D", 1},
+    {"Wv.bias", "D", 1},    {"fc.bias", "D", 1},    {0},
 };
 
 static const char *const fills[] = {"-1e9", "-inf", NULL};
 enum { NUM_HEADS, SCALE, CAUSAL, MASK_FILL };
 static const atl_param_spec params[] = {
-    {"num_heads", ATL_PARAM_NUMBER, 1, NULL},
-    {"scale", ATL_PARAM_NUMBER, NAN, NULL}, /* NaN: by the width of a head */
-    {"causal", ATL_PARAM_BOOL, 0, NULL},
-    {"mask_fill", ATL_PARAM_CHOICE, 0, fills},
-    {0},
+    {"num_heads", ATL_PARAM_NUMBER, 1, NULL}, {"scale", ATL_PARAM_NUMBER, NAN, NULL}, /* NaN: by the width of a head */
+    {"causal", ATL_PARAM_BOOL, 0, NULL},      {"mask_fill", ATL_PARAM_CHOICE, 0, fills}, {0},
 };
 
 static atl_status build(atl_layer *layer, float **w, atl_error *error) {
