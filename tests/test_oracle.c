@@ -6,35 +6,7 @@
 #include <string.h>
 
 #include "fill.h"
-#include "oracle.h"
-
-typedef struct model {
-    atl_tensor tensors[8];
-    atl_param params[4];
-    atl_layer_desc desc;
-} model;
-
-static void model_init(model *m, const char *kind) {
-    memset(m, 0, sizeof *m);
-    m->desc = (atl_layer_desc){.size = sizeof m->desc, .kind = kind, .tensors = m->tensors, .params = m->params};
-}
-
-static void add(model *m, const char *name, atl_dtype dtype, const void *data, int rank, int64_t out, int64_t in) {
-    m->tensors[m->desc.tensor_count++] =
-        (atl_tensor){.name = name, .data = data, .dtype = dtype, .rank = rank, .shape = {out, in, 1, 1}};
-}
-
-static void set(model *m, const char *name, const char *value) {
-    m->params[m->desc.param_count++] = (atl_param){name, value};
-}
-
-static double logistic(double z) {
-    return 1 / (1 + exp(-z));
-}
-
-static void expect_near(double got, double want, const char *what) {
-    cr_expect(fabs(got - want) <= 1e-14 * (1 + fabs(want)), "%s: got %.17g, want %.17g", what, got, want);
-}
+#include "oracle_model.h"
 
 /* ---------------------------------------------------------------- squeeze-and-excitation */
 

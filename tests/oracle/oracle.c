@@ -8,10 +8,8 @@
 #include <string.h>
 
 static const oracle_kind *const kinds[] = {
-    &oracle_kind_se,
-    &oracle_kind_cbam_channel,
-    &oracle_kind_cbam_spatial,
-    &oracle_kind_self_attention_spatial,
+    &oracle_kind_se,       &oracle_kind_cbam_channel, &oracle_kind_cbam_spatial,
+    &oracle_kind_cbam_res, &oracle_kind_sk,           &oracle_kind_self_attention_spatial,
 };
 
 struct oracle {
@@ -61,7 +59,7 @@ int oracle_run(const oracle *o, int rank, const int64_t *shape, const float *x, 
     for (int i = 1; i < rank; i++)
         request.positions *= shape[i];
     request.rows = rows;
-    request.row_count = rows ? row_count : request.positions;
+    request.row_count = rows ? row_count : o->kind->rows ? o->kind->rows(o->weights, &request) : request.positions;
     request.y = y;
     request.y_bound = y_bound;
     request.map = map;

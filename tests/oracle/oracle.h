@@ -25,8 +25,9 @@ void oracle_free(oracle *o);
  * One sample x [shape...]. Each output may be NULL:
  *   y, y_bound      [output shape]: the result, and the largest |float32 result - y| that the numerics allow
  *   map, map_bound  [map shape]: likewise
- * `rows` NULL: everything. Otherwise only these `row_count` query positions: y is [C, row_count], map [row_count, keys]
- * (attention kinds), which costs O(N) a row rather than O(N*N) in all. Returns 0, or -1 when memory ran out.
+ * `rows` NULL: everything. Otherwise only these `row_count` positions of the output: y is [C, row_count], map [row_count,
+ * keys] (attention kinds), which costs O(N) a row rather than O(N*N) in all. Returns 0, or -1 when memory ran out or the
+ * sample does not fit the layer.
  */
 int oracle_run(const oracle *o, int rank, const int64_t *shape, const float *x, oracle_fill fill, const int64_t *rows,
                int64_t row_count, double *y, double *y_bound, double *map, double *map_bound);

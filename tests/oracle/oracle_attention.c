@@ -194,4 +194,4 @@ static int attention_run(const void *weights, const oracle_request *r) {
 }
 
 const oracle_kind oracle_kind_self_attention_spatial = {"self-attention-spatial", attention_create, attention_free,
-                                                        attention_run};
+                                                        attention_run, NULL};

@@ -33,6 +33,11 @@ const char *oracle_param(const atl_layer_desc *desc, const char *name, const cha
     return fallback;
 }
 
+double oracle_number(const atl_layer_desc *desc, const char *name, double fallback) {
+    const char *text = oracle_param(desc, name, NULL);
+    return text ? strtod(text, NULL) : fallback;
+}
+
 static double half_to_double(uint16_t bits) {
     double sign = bits >> 15 ? -1 : 1;
     int exponent = bits >> 10 & 31, fraction = bits & 1023;
@@ -62,34 +67,38 @@ double oracle_element(const atl_tensor *tensor, int64_t i) {
     }
 }
 
-static double *load(const atl_tensor *tensor, int64_t count) {
-    double *values = oracle_alloc(count);
+static const atl_tensor *find(const atl_layer_desc *desc, const char *name, const char *suffix) {
+    char key[128];
+    if (strlen(name) + strlen(suffix) >= sizeof key)
+        return NULL;
+    return oracle_find(desc, strcat(strcpy(key, name), suffix));
+}
+
+int oracle_has(const atl_layer_desc *desc, const char *name, const char *suffix) {
+    return find(desc, name, suffix) != NULL;
+}
+
+double *oracle_vector(const atl_layer_desc *desc, const char *name, const char *suffix, int64_t count) {
+    const atl_tensor *tensor = find(desc, name, suffix);
+    int64_t size = 1;
+    for (int i = 0; tensor && i < tensor->rank; i++)
+        size *= tensor->shape[i];
+    double *values = tensor && size == count ? oracle_alloc(count) : NULL;
     for (int64_t i = 0; values && i < count; i++)
         values[i] = oracle_element(tensor, i);
     return values;
 }
 
 int oracle_linear_load(const atl_layer_desc *desc, const char *name, oracle_linear *linear) {
-    char key[128];
     *linear = (oracle_linear){0};
-    if (strlen(name) + sizeof ".weight" > sizeof key)
-        return -1;
-    strcat(strcpy(key, name), ".weight");
-    const atl_tensor *weight = oracle_find(desc, key);
-    strcat(strcpy(key, name), ".bias");
-    const atl_tensor *bias = oracle_find(desc, key);
+    const atl_tensor *weight = find(desc, name, ".weight");
     if (!weight || weight->rank < 2)
-        return -1;
-    for (int i = 2; i < weight->rank; i++)
-        if (weight->shape[i] != 1)
-            return -1;
-    if (bias && (bias->rank < 1 || bias->shape[0] != weight->shape[0]))
         return -1;
     linear->out = weight->shape[0];
     linear->in = weight->shape[1];
-    linear->weight = load(weight, linear->out * linear->in);
-    linear->bias = bias ? load(bias, linear->out) : NULL;
-    if (linear->weight && (!bias || linear->bias))
+    linear->weight = oracle_vector(desc, name, ".weight", linear->out * linear->in);
+    linear->bias = oracle_vector(desc, name, ".bias", linear->out);
+    if (linear->weight && !linear->bias == !oracle_has(desc, name, ".bias"))
         return 0;
     oracle_linear_clear(linear);
     return -1;
