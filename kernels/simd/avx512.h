@@ -13,6 +13,10 @@
 #define TILE_NAME 12x32
 #endif
 
+#define CONV_MR   8
+#define CONV_NV   3
+#define CONV_NAME 8x48
+
 typedef __m512 vf;
 
 #define V_INLINE static inline __attribute__((always_inline))

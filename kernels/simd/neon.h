@@ -11,6 +11,10 @@
 #define TILE_NAME 12x8
 #define ISA_NAME  neon
 
+#define CONV_MR   8
+#define CONV_NV   3
+#define CONV_NAME 8x12
+
 typedef float32x4_t vf;
 
 #define V_INLINE static inline __attribute__((always_inline))

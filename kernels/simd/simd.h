@@ -5,7 +5,9 @@
  *
  *   VL                    lanes of a vector vf
  *   TILE_MR, TILE_NV      register tile of the products: rows, vectors; TILE_NR lanes
- *   TILE_NAME, ISA_NAME   the two words in a kernel's name
+ *   CONV_MR, CONV_NV      that of convolutions; their rows may be halved, for twice as many vectors
+ *   TILE_NAME, CONV_NAME, ISA_NAME
+ *                         the words in a kernel's name
  *   v_load, v_store       VL floats at any address
  *   v_load_part, v_store_part
  *                         the first n lanes (n may exceed VL); others read as 0 and are not touched in memory
@@ -47,6 +49,7 @@
 #define ATL_PASTE4(a, b, t, c)  ATL_PASTE4_(a, b, t, c)
 #define KERNEL(op)              ATL_PASTE3(atl_f32_, op, ISA_NAME)
 #define TILE_KERNEL(op)         ATL_PASTE4(atl_f32_, op, TILE_NAME, ISA_NAME)
+#define CONV_KERNEL(op)         ATL_PASTE4(atl_f32_, op, CONV_NAME, ISA_NAME)
 
 #define UNROLL _Pragma("GCC unroll 16")
 
