@@ -19,6 +19,7 @@ struct atl_plan {
     int batch_inside;            /* batch_first=false: activations are [C, B, positions] */
     atl_plan_info info;          /* shapes, bound, workspace */
     int small;                   /* a sample is too little work to share */
+    void *tables;                /* of the op: freed with the plan */
     union {
         atl_excite_op excite;
         atl_pixel_gate_op pixel_gate;
