@@ -23,6 +23,7 @@ struct atl_plan {
     union {
         atl_excite_op excite;
         atl_pixel_gate_op pixel_gate;
+        atl_select_op select;
         struct {
             atl_project_op project;
             atl_attend_op attend;

@@ -42,6 +42,12 @@ V_INLINE vf v_load_part(const float *p, int64_t n) {
 V_INLINE void v_store_part(float *p, int64_t n, vf a) {
     _mm256_maskstore_ps(p, v_mask(n), a);
 }
+V_INLINE void v_store_lanes(float *p, int64_t from, int64_t n, vf a) {
+    if (n == VL)
+        _mm256_storeu_ps(p, a);
+    else
+        _mm256_maskstore_ps(p, _mm256_andnot_si256(v_mask(from), v_mask(from + n)), a);
+}
 V_INLINE void v_stream(float *p, vf a) {
     _mm256_stream_ps(p, a);
 }

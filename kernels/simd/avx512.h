@@ -43,6 +43,9 @@ V_INLINE vf v_load_part(const float *p, int64_t n) {
 V_INLINE void v_store_part(float *p, int64_t n, vf a) {
     _mm512_mask_storeu_ps(p, v_mask(n), a);
 }
+V_INLINE void v_store_lanes(float *p, int64_t from, int64_t n, vf a) {
+    _mm512_mask_storeu_ps(p, (__mmask16)(v_mask(n) << from), a);
+}
 V_INLINE void v_stream(float *p, vf a) {
     _mm512_stream_ps(p, a);
 }

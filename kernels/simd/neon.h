@@ -49,6 +49,16 @@ V_INLINE void v_store_part(float *p, int64_t n, vf a) {
     for (int64_t i = 0; i < n; i++)
         p[i] = lanes[i];
 }
+V_INLINE void v_store_lanes(float *p, int64_t from, int64_t n, vf a) {
+    if (n == VL) {
+        vst1q_f32(p, a);
+        return;
+    }
+    float lanes[VL];
+    vst1q_f32(lanes, a);
+    for (int64_t i = from; i < from + n; i++)
+        p[i] = lanes[i];
+}
 V_INLINE void v_stream(float *p, vf a) {
     vst1q_f32(p, a);
 }

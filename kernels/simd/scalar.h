@@ -38,6 +38,10 @@ V_INLINE void v_store_part(float *p, int64_t n, vf a) {
     if (n > 0)
         *p = a;
 }
+V_INLINE void v_store_lanes(float *p, int64_t from, int64_t n, vf a) {
+    (void)from;
+    v_store_part(p, n, a);
+}
 V_INLINE void v_stream(float *p, vf a) {
     *p = a;
 }

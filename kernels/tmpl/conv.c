@@ -37,20 +37,56 @@ V_INLINE void sum_block(int mr, int nv, const float *w, const int32_t *offset, c
     }
 }
 
-/* Copies lanes [p, p + n) of a line, which are `tile` [mr][row], to the pixels that they are of. */
-V_INLINE void store_pixels(int mr, const atl_conv_args *c, const float *tile, int64_t row, int64_t p, int64_t n,
-                           float *y) {
-    int64_t q = p / c->line, i = p % c->line;
-    for (int64_t at = 0; at < n; at += c->line - i, i = 0, q++) {
-        int64_t count = c->width - i < n - at ? c->width - i : n - at;
-        for (int r = 0; r < mr; r++) {
-            const float *from = tile + r * row + at;
-            float *to = y + r * c->y_row + q * c->width + i;
-            int64_t v = 0;
-            for (; v + VL <= count; v += VL)
-                v_store(to + v, v_load(from + v));
-            if (v < count)
-                v_store_part(to + v, count - v, v_load(from + v));
+/* Blocks are added in order to what earlier ones left in `earlier` [mr][nv*VL]. */
+V_INLINE void add_earlier(int mr, int nv, float *earlier, sums acc) {
+    UNROLL
+    for (int r = 0; r < mr; r++) {
+        UNROLL
+        for (int v = 0; v < nv; v++)
+            acc[r][v] = v_add(v_load(earlier + (r * nv + v) * VL), acc[r][v]);
+    }
+}
+
+V_INLINE void keep(int mr, int nv, const sums acc, float *earlier) {
+    UNROLL
+    for (int r = 0; r < mr; r++) {
+        UNROLL
+        for (int v = 0; v < nv; v++)
+            v_store(earlier + (r * nv + v) * VL, acc[r][v]);
+    }
+}
+
+/* The first n lanes from lane p on, those that fall on pixels, as rows from i on. */
+V_INLINE void finish(int mr, int nv, const atl_conv_args *c, int64_t i, int64_t p, int64_t n, sums acc) {
+    UNROLL
+    for (int r = 0; r < mr; r++) {
+        vf scale = v_set(c->scale[i + r]), shift = v_set(c->shift[i + r]);
+        UNROLL
+        for (int v = 0; v < nv; v++) {
+            vf a = v_fma(acc[r][v], scale, shift);
+            acc[r][v] = c->relu ? v_max_keep(a, v_zero()) : a;
+        }
+    }
+    float *y = c->y + i * c->y_row;
+    int64_t line = p / c->line, column = p % c->line;
+    UNROLL
+    for (int v = 0; v < nv; v++) {
+        int64_t lanes = n - v * VL < VL ? n - v * VL : VL;
+        for (int64_t from = 0; from < lanes;) { /* a line at a time */
+            int64_t count = lanes - from < c->line - column ? lanes - from : c->line - column;
+            int64_t pixels = count < c->width - column ? count : c->width - column;
+            float *to = y + (line * c->width + column - from);
+            if (pixels > 0) {
+                UNROLL
+                for (int r = 0; r < mr; r++)
+                    v_store_lanes(to + r * c->y_row, from, pixels, acc[r][v]);
+            }
+            from += count;
+            column += count;
+            if (column == c->line) {
+                column = 0;
+                line++;
+            }
         }
     }
 }
@@ -58,51 +94,38 @@ V_INLINE void store_pixels(int mr, const atl_conv_args *c, const float *tile, in
 /* `mr` rows from `i` on, `nv` vectors from lane p on, of which n lanes are wanted. */
 V_INLINE void conv_tile(int mr, int nv, const atl_conv_args *c, int64_t i, int64_t p, int64_t n) {
     const float *w = c->weight + i * c->terms;
-    float tile[CONV_MR * CONV_NV * VL + MAX_NV * VL + VL];
-    sums acc, total;
-    sum_block(mr, nv, w, c->offset, c->x + p, 0, c->terms < ATL_BLOCK ? c->terms : ATL_BLOCK, total);
-    for (int64_t l = ATL_BLOCK; l < c->terms; l += ATL_BLOCK) {
-        sum_block(mr, nv, w, c->offset, c->x + p, l, c->terms - l < ATL_BLOCK ? c->terms : l + ATL_BLOCK, acc);
-        UNROLL
-        for (int r = 0; r < mr; r++) {
-            UNROLL
-            for (int v = 0; v < nv; v++)
-                total[r][v] = v_add(total[r][v], acc[r][v]);
-        }
+    float earlier[CONV_MR * MAX_NV * VL];
+    sums acc;
+    for (int64_t l = 0;; l += ATL_BLOCK) {
+        int last = c->terms - l <= ATL_BLOCK;
+        sum_block(mr, nv, w, c->offset, c->x + p, l, last ? c->terms : l + ATL_BLOCK, acc);
+        if (l)
+            add_earlier(mr, nv, earlier, acc);
+        if (last)
+            break;
+        keep(mr, nv, acc, earlier);
     }
-    UNROLL
-    for (int r = 0; r < mr; r++) {
-        vf scale = v_set(c->scale[i + r]), shift = v_set(c->shift[i + r]);
-        UNROLL
-        for (int v = 0; v < nv; v++) {
-            vf a = v_fma(total[r][v], scale, shift);
-            v_store(tile + (r * nv + v) * VL, c->relu ? v_max_keep(a, v_zero()) : a);
-        }
-    }
-    store_pixels(mr, c, tile, nv * VL, p, n, c->y + i * c->y_row);
+    finish(mr, nv, c, i, p, n, acc);
 }
 
-/* The last vectors of a line, fewer than a tile has. */
-V_INLINE void conv_rest(int mr, const atl_conv_args *c, int64_t i, int64_t p, int64_t n) {
-    switch ((n + VL - 1) / VL) {
-#define REST(nv)                                                                                                       \
+/* Tiles of as many vectors as registers hold, or fewer where that leaves none with only a few. */
+V_INLINE void conv_rows(int mr, const atl_conv_args *c, int64_t i) {
+    int64_t n = (c->lines - 1) * c->line + c->width;
+    for (int64_t p = 0, nv; p < n; p += nv * VL) {
+        int64_t vectors = (n - p + VL - 1) / VL, tiles = (vectors + TILE_VECTORS(mr) - 1) / TILE_VECTORS(mr);
+        nv = (vectors + tiles - 1) / tiles;
+        switch (nv) {
+#define TILE(nv)                                                                                                       \
     case nv:                                                                                                           \
         if (nv <= TILE_VECTORS(mr))                                                                                    \
-            conv_tile(mr, nv, c, i, p, n);                                                                             \
+            conv_tile(mr, nv, c, i, p, n - p);                                                                         \
         break;
-        REST(1)
-        REST(2) REST(3) REST(4) REST(5) REST(6) REST(7) REST(8)
-#undef REST
-            default : break;
+            TILE(1)
+            TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8)
+#undef TILE
+                default : break;
+        }
     }
-}
-
-V_INLINE void conv_rows(int mr, const atl_conv_args *c, int64_t i) {
-    int64_t n = (c->lines - 1) * c->line + c->width, p = 0;
-    const int nr = TILE_VECTORS(mr) * VL;
-    for (; p + nr <= n; p += nr)
-        conv_tile(mr, TILE_VECTORS(mr), c, i, p, nr);
-    conv_rest(mr, c, i, p, n - p);
 }
 
 static void conv_8(const atl_conv_args *c, int64_t i) {

@@ -105,6 +105,25 @@ void atl_conv_piece(const struct atl_run_state *run, const atl_conv_op *op, int 
                     const float *x, int64_t x_row, float *y, int64_t y_filter, int64_t y_row);
 void atl_conv_describe(const struct atl_plan *plan, const atl_conv_op *op, atl_text *text);
 
+/* ---- select: y = sum of a_i * U_i, where U_i are convolutions of x and a = softmax over i of fcs_i(fc(mean of sum U_i)) ---- */
+
+typedef struct atl_select_op {
+    atl_conv_op conv;
+    const float *w1, *w2;      /* fc, and all of fcs in one; packed for the fc kernel */
+    const float *b1, *b2;      /* or NULL */
+    int64_t hidden, positions; /* of y */
+    int64_t channel_group;     /* channels of a task that blends part of a sample */
+    atl_offset features;       /* [count][rows][positions] */
+    atl_offset factor;         /* [count][rows]: sums, then factors */
+    atl_offset mean, inner;
+} atl_select_op;
+
+/* op->conv is planned already. fcs is [count*rows][hidden]. */
+atl_status atl_select_plan(struct atl_plan *plan, struct atl_linear *fc, struct atl_linear *fcs, atl_select_op *op,
+                           atl_error *error);
+void atl_select_run(const struct atl_run_state *run, const atl_select_op *op);
+void atl_select_describe(const struct atl_plan *plan, const atl_select_op *op, atl_text *text);
+
 /* ---- project: a linear layer over positions, its rows left as panels in the workspace ---- */
 
 typedef struct atl_project_op {
