@@ -63,6 +63,8 @@ static const kernel_shape shapes[] = {
     {ATL_SLOT_scale_pixels, "512x49", .n = 49, .c = 512},
     {ATL_SLOT_scale_pixels, "64x784", .n = 784, .c = 64},
     {ATL_SLOT_scale_pixels, "4096x784-stream", .n = 784, .c = 4096, .option = 1},
+    {ATL_SLOT_planes, "8x28x28-reach2", .rows = 28, .n = 28, .d = 5, .c = 8, .option = 1},
+    {ATL_SLOT_planes, "4x56x56-reach2-stride2", .rows = 56, .n = 56, .d = 5, .c = 4, .option = 2},
     {ATL_SLOT_conv, "64to64-k3-28", .rows = 64, .n = 28, .d = 3, .c = 64},
     {ATL_SLOT_conv, "8to8-k3-28", .rows = 8, .n = 28, .d = 3, .c = 8},
     {ATL_SLOT_conv, "8to8-k5-28", .rows = 8, .n = 28, .d = 5, .c = 8},
@@ -250,6 +252,21 @@ static void bench_scale_pixels(bench_state *state, atl_scale_pixels_fn *kernel, 
     while (bench_next(state))
         kernel(x, y, n, c, n, n, factor, b->shape->option, NULL);
     report_bytes(state, 8.0 * (double)(c * n));
+}
+
+static void bench_planes(bench_state *state, atl_planes_fn *kernel, kernel_bench *b) {
+    const kernel_shape *s = b->shape;
+    atl_planes_args args = {.channels = s->c, .x_row = s->rows * s->n, .height = s->rows, .width = s->n};
+    args.stride = args.phases = s->option;
+    args.reach = s->d / 2;
+    args.lines = s->rows / s->option + (s->d - 1) / s->option;
+    args.line = s->option == 1 ? s->n + args.reach : s->n / s->option + (s->d - 1) / s->option;
+    args.plane = args.lines * args.line + args.reach + ATL_SUM_LANES;
+    args.x = array(b, s->c * args.x_row);
+    args.to = array(b, s->c * args.phases * args.phases * args.plane);
+    while (bench_next(state))
+        kernel(&args);
+    report_bytes(state, 8.0 * (double)(s->c * args.x_row));
 }
 
 /* An n x n image with its padding, of which only stored pixels count. */

@@ -104,6 +104,20 @@ typedef void atl_conv_gate_fn(const float *planes, int64_t row, int64_t plane, i
 typedef void atl_scale_pixels_fn(const float *x, float *y, int64_t n, int64_t channels, int64_t x_stride,
                                  int64_t y_stride, const float *factor, int stream, const float *ahead);
 
+/* Copies channels of [height, width] with zeros around them to planes for atl_conv_fn, pixels that vectors read together side
+ * by side: plane (c, a, b), for phases a, b < phases, holds in element i of line q, q < lines, the pixel of channel c in
+ * row (first + q)*stride + a - reach and column i*stride + b - reach; 0 where there is none. Behind the last line stand
+ * reach + ATL_SUM_LANES zeros. */
+typedef struct atl_planes_args {
+    const float *x;
+    int64_t channels, x_row, height, width;
+    int64_t stride, phases, reach; /* phases <= stride */
+    int64_t first, lines;
+    float *to;
+    int64_t line, plane; /* floats from a line to the next, and from a plane to the next */
+} atl_planes_args;
+typedef void atl_planes_fn(const atl_planes_args *args);
+
 /* A convolution of planes. x holds padded planes in which every term of an output pixel's sum lies a fixed distance from
  * the pixel: term l of pixel (q, i) is x[offset[l] + q*line + i]. */
 typedef struct atl_conv_args {

@@ -5,6 +5,61 @@
 
 #include "kernel_arrays.h"
 
+/* ---- planes ---- */
+
+/* By definition, on room 4. Nothing is said of what lies between planes. */
+static void expect_planes(check *c, const atl_planes_args *a, const float *got) {
+    int64_t tail = a->reach + ATL_SUM_LANES, used = a->lines * a->line + tail;
+    float *want = array(c, 4, used);
+    for (int64_t p = 0; p < a->channels * a->phases * a->phases; p++) {
+        const float *x = a->x + p / (a->phases * a->phases) * a->x_row;
+        for (int64_t q = 0; q < a->lines; q++)
+            for (int64_t i = 0; i < a->line; i++) {
+                int64_t row = (a->first + q) * a->stride + p / a->phases % a->phases - a->reach;
+                int64_t column = i * a->stride + p % a->phases - a->reach;
+                int inside = row >= 0 && row < a->height && column >= 0 && column < a->width;
+                want[q * a->line + i] = inside ? x[row * a->width + column] : 0.0f;
+            }
+        memset(want + a->lines * a->line, 0, (size_t)tail * sizeof *want);
+        verdict(c, same_bits(c, got + p * a->plane, want, used),
+                "%lld x %lld x %lld, stride %lld reach %lld lines %lld from %lld, plane %lld", (long long)a->channels,
+                (long long)a->height, (long long)a->width, (long long)a->stride, (long long)a->reach,
+                (long long)a->lines, (long long)a->first, (long long)p);
+    }
+}
+
+static void check_planes_size(check *c, atl_planes_fn *kernel, atl_planes_fn *reference, int64_t width,
+                              int64_t stride) {
+    atl_planes_args a = {.channels = pick(c, 1, 3), .height = pick(c, 1, 9), .width = width, .stride = stride};
+    a.x_row = a.height * width + pick(c, 0, 3);
+    a.reach = pick(c, 0, 5);
+    a.phases = stride < 2 * a.reach + 1 ? stride : 2 * a.reach + 1;
+    int64_t halo = 2 * a.reach / stride, all = (a.height - 1) / stride + 1;
+    a.first = pick(c, 0, all - 1);
+    a.lines = pick(c, 1, all - a.first) + halo;
+    a.line = stride == 1 ? width + a.reach : (width - 1) / stride + 1 + halo;
+    a.plane = a.lines * a.line + a.reach + ATL_SUM_LANES + pick(c, 0, 3);
+    int64_t xs = (a.channels - 1) * a.x_row + a.height * width;
+    int64_t size = (a.channels * a.phases * a.phases - 1) * a.plane + a.lines * a.line + a.reach + ATL_SUM_LANES;
+    float *x = array(c, 0, xs);
+    fill_special(c, x, xs);
+    a.x = x;
+    a.to = array(c, 1, size);
+    kernel(&a);
+    expect_planes(c, &a, a.to);
+    a.to = array(c, 2, size);
+    reference(&a);
+    expect_planes(c, &a, a.to);
+}
+
+void check_planes(check *c, atl_planes_fn *kernel, atl_planes_fn *reference) {
+    for (int64_t width = 1; width <= 130; width = c->thorough ? width + 1 : width + 1 + width / 2)
+        for (int64_t stride = 1; stride <= 4; stride++)
+            check_planes_size(c, kernel, reference, width, stride);
+}
+
+/* ---- conv ---- */
+
 /* A case: dense weights [rows][terms], and what both variants share. */
 typedef struct conv_case {
     atl_conv_args args;

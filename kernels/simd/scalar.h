@@ -34,9 +34,17 @@ V_INLINE void v_store(float *p, vf a) {
 V_INLINE vf v_load_part(const float *p, int64_t n) {
     return n > 0 ? *p : 0.0f;
 }
+V_INLINE void v_load_pairs(const float *p, int64_t n, vf *even, vf *odd) {
+    *even = n > 0 ? p[0] : 0.0f;
+    *odd = n > 1 ? p[1] : 0.0f;
+}
 V_INLINE void v_store_part(float *p, int64_t n, vf a) {
     if (n > 0)
         *p = a;
+}
+V_INLINE vf v_load_lanes(const float *p, int64_t from, int64_t n) {
+    (void)from;
+    return v_load_part(p, n);
 }
 V_INLINE void v_store_lanes(float *p, int64_t from, int64_t n, vf a) {
     (void)from;

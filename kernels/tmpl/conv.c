@@ -92,9 +92,8 @@ V_INLINE void finish(int mr, int nv, const atl_conv_args *c, int64_t i, int64_t 
 }
 
 /* `mr` rows from `i` on, `nv` vectors from lane p on, of which n lanes are wanted. */
-V_INLINE void conv_tile(int mr, int nv, const atl_conv_args *c, int64_t i, int64_t p, int64_t n) {
+V_INLINE void conv_tile(int mr, int nv, const atl_conv_args *c, int64_t i, int64_t p, int64_t n, float *earlier) {
     const float *w = c->weight + i * c->terms;
-    float earlier[CONV_MR * MAX_NV * VL];
     sums acc;
     for (int64_t l = 0;; l += ATL_BLOCK) {
         int last = c->terms - l <= ATL_BLOCK;
@@ -109,7 +108,7 @@ V_INLINE void conv_tile(int mr, int nv, const atl_conv_args *c, int64_t i, int64
 }
 
 /* Tiles of as many vectors as registers hold, or fewer where that leaves none with only a few. */
-V_INLINE void conv_rows(int mr, const atl_conv_args *c, int64_t i) {
+V_INLINE void conv_rows(int mr, const atl_conv_args *c, int64_t i, float *earlier) {
     int64_t n = (c->lines - 1) * c->line + c->width;
     for (int64_t p = 0, nv; p < n; p += nv * VL) {
         int64_t vectors = (n - p + VL - 1) / VL, tiles = (vectors + TILE_VECTORS(mr) - 1) / TILE_VECTORS(mr);
@@ -118,43 +117,45 @@ V_INLINE void conv_rows(int mr, const atl_conv_args *c, int64_t i) {
 #define TILE(nv)                                                                                                       \
     case nv:                                                                                                           \
         if (nv <= TILE_VECTORS(mr))                                                                                    \
-            conv_tile(mr, nv, c, i, p, n - p);                                                                         \
+            conv_tile(mr, nv, c, i, p, n - p, earlier);                                                                \
         break;
             TILE(1)
-            TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8)
+            TILE(2)
+            TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8)
 #undef TILE
                 default : break;
         }
     }
 }
 
-static void conv_8(const atl_conv_args *c, int64_t i) {
+static void conv_8(const atl_conv_args *c, int64_t i, float *earlier) {
     if (CONV_MR == 8)
-        conv_rows(8 < CONV_MR ? 8 : CONV_MR, c, i);
+        conv_rows(CONV_MR, c, i, earlier);
 }
 
-static void conv_4(const atl_conv_args *c, int64_t i) {
-    conv_rows(4, c, i);
+static void conv_4(const atl_conv_args *c, int64_t i, float *earlier) {
+    conv_rows(4, c, i, earlier);
 }
 
-static void conv_2(const atl_conv_args *c, int64_t i) {
-    conv_rows(2, c, i);
+static void conv_2(const atl_conv_args *c, int64_t i, float *earlier) {
+    conv_rows(2, c, i, earlier);
 }
 
-static void conv_1(const atl_conv_args *c, int64_t i) {
-    conv_rows(1, c, i);
+static void conv_1(const atl_conv_args *c, int64_t i, float *earlier) {
+    conv_rows(1, c, i, earlier);
 }
 
 void CONV_KERNEL(conv)(const atl_conv_args *c) {
+    float earlier[ROW_SUMS * VL]; /* as many sums as a tile holds */
     int64_t i = 0;
     for (; CONV_MR == 8 && i + 8 <= c->rows; i += 8)
-        conv_8(c, i);
+        conv_8(c, i, earlier);
     for (; i + 4 <= c->rows; i += 4)
-        conv_4(c, i);
+        conv_4(c, i, earlier);
     if (c->rows & 2) {
-        conv_2(c, i);
+        conv_2(c, i, earlier);
         i += 2;
     }
     if (c->rows & 1)
-        conv_1(c, i);
+        conv_1(c, i, earlier);
 }

@@ -3,8 +3,6 @@
  * Direct convolution. Planes are copied once with their padding, so that every term of an output pixel's sum lies a fixed
  * distance from it and lanes run along lines of pixels, from one line through the padding into the next.
  */
-#include <string.h>
-
 #include "../arena.h"
 #include "../error.h"
 #include "../memory.h"
@@ -116,48 +114,6 @@ void atl_conv_range(const atl_conv_op *op, int64_t i, int64_t pieces, int64_t *f
     *count = unit_row(op, end) - *first;
 }
 
-/* ---- planes ---- */
-
-static void clear(float *x, int64_t count) {
-    memset(x, 0, (size_t)count * sizeof *x);
-}
-
-/* A line of a plane: every stride-th pixel of an image row, from column `phase` of the padded row on. */
-static void copy_line(const atl_conv_op *op, const float *x, int64_t phase, float *to) {
-    int64_t s = op->stride, before = op->reach - phase;
-    int64_t from = before > 0 ? atl_ceil_div(before, s) : 0;
-    int64_t end = atl_min(op->line, atl_ceil_div(atl_max(op->width + before, 0), s));
-    from = atl_min(from, op->line);
-    end = atl_max(end, from);
-    clear(to, from);
-    if (s == 1)
-        memcpy(to + from, x, (size_t)(end - from) * sizeof *to);
-    else
-        for (int64_t i = from; i < end; i++)
-            to[i] = x[i * s - before];
-    clear(to + end, op->line - end);
-}
-
-/* The plane of a channel and a pair of phases, for `lines` output lines from `line` on. */
-static void copy_plane(const atl_conv_op *op, const float *x, int64_t y_phase, int64_t x_phase, int64_t line,
-                       int64_t lines, float *to) {
-    for (int64_t q = line; q < line + lines + op->halo; q++, to += op->line) {
-        int64_t row = q * op->stride + y_phase - op->reach;
-        if (row < 0 || row >= op->height)
-            clear(to, op->line);
-        else
-            copy_line(op, x + row * op->width, x_phase, to);
-    }
-    clear(to, op->reach + ATL_SUM_LANES);
-}
-
-static void copy_planes(const atl_conv_op *op, const float *x, int64_t x_row, int64_t line, int64_t lines, float *to) {
-    for (int64_t c = 0; c < op->channels / op->groups; c++)
-        for (int64_t a = 0; a < op->phases; a++)
-            for (int64_t b = 0; b < op->phases; b++, to += op->plane)
-                copy_plane(op, x + c * x_row, a, b, line, lines, to);
-}
-
 /* ---- run ---- */
 
 /* Where a piece reads and writes. */
@@ -172,7 +128,20 @@ typedef struct piece {
 /* Rows [from, end) of one group, output lines [line, line + lines) of every filter. */
 static void conv_band(const atl_conv_op *op, const piece *p, int64_t group, int64_t from, int64_t end, int64_t line,
                       int64_t lines) {
-    copy_planes(op, p->x + group * (op->channels / op->groups) * p->x_row, p->x_row, line, lines, p->planes);
+    int64_t channels = op->channels / op->groups;
+    p->kernels->planes.fn(&(atl_planes_args){.x = p->x + group * channels * p->x_row,
+                                             .channels = channels,
+                                             .x_row = p->x_row,
+                                             .height = op->height,
+                                             .width = op->width,
+                                             .stride = op->stride,
+                                             .phases = op->phases,
+                                             .reach = op->reach,
+                                             .first = line,
+                                             .lines = lines + op->halo,
+                                             .to = p->planes,
+                                             .line = op->line,
+                                             .plane = op->plane});
     for (int64_t f = 0; f < op->count; f++) {
         const atl_conv_filter *filter = &op->filters[f];
         p->kernels->conv.fn(&(atl_conv_args){.rows = end - from,
@@ -208,6 +177,6 @@ void atl_conv_describe(const atl_plan *plan, const atl_conv_op *op, atl_text *te
                  (long long)(op->channels / op->groups), (long long)group_rows(op), (long long)op->stride);
     for (int64_t i = 0; i < op->count; i++)
         atl_text_add(text, i ? ", %lld" : " %lld", (long long)op->filters[i].k);
-    atl_text_add(text, "; bands of %lld lines, blocks of %d (%s)\n", (long long)op->band, ATL_BLOCK,
-                 plan->engine->kernels.conv.variant);
+    atl_text_add(text, "; bands of %lld lines, blocks of %d (%s, %s)\n", (long long)op->band, ATL_BLOCK,
+                 plan->engine->kernels.planes.variant, plan->engine->kernels.conv.variant);
 }

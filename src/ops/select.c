@@ -140,6 +140,8 @@ static void run_split(const atl_run_state *run, const job *whole) {
     int64_t threads = atl_pool_threads(run->plan->engine->pool);
     j.run = run;
     j.pieces = atl_min(atl_conv_pieces(&j.op->conv), atl_ceil_div(PIECES_PER_THREAD * threads, run->batch));
+    if (run->plan->small && run->batch == 1)
+        j.pieces = 1;
     j.groups = atl_ceil_div(j.op->conv.rows, j.op->channel_group);
     atl_run_tasks(run, convolve_task, &j, run->batch * j.pieces);
     atl_run_tasks(run, weigh_task, &j, run->batch);
