@@ -2,6 +2,7 @@
 #include "weights.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,6 +62,57 @@ static int add_self_attention_spatial(weights *w, const shape_row *row, uint64_t
            add(w, "gamma", 1, 0, 1, seed);
 }
 
+/* "convs.<i>.<rest>". */
+static const char *branch_name(weights *w, const char *list, int64_t i, const char *rest) {
+    char *name = w->names[w->desc.tensor_count];
+    snprintf(name, sizeof w->names[0], "%s.%d.%s", list, (int)i, rest);
+    return name;
+}
+
+/* A batch norm: gammas and variances are positive. */
+static int add_norm(weights *w, int64_t i, int64_t c, uint64_t *seed) {
+    static const char *const parts[] = {"1.weight", "1.bias", "1.running_mean", "1.running_var"};
+    for (int part = 0; part < 4; part++) {
+        if (add(w, branch_name(w, "convs", i, parts[part]), c, 0, 0.5f, seed))
+            return -1;
+        float *values = (float *)w->tensors[w->desc.tensor_count - 1].data;
+        for (int64_t j = 0; part % 3 == 0 && j < c; j++)
+            values[j] += 1.0f;
+    }
+    return 0;
+}
+
+/* Branch i: a kernel of 3 + 2i, C/groups -> C/groups channels. */
+static int add_branch(weights *w, const shape_row *row, int64_t i, uint64_t *seed) {
+    int64_t c = row->shape[0], in = c / shape_number(row, "groups", 1), k = 3 + 2 * i;
+    float scale = sqrtf(3.0f / (float)(in * k * k));
+    if (add(w, branch_name(w, "convs", i, "0.weight"), c * in * k * k, 0, scale, seed))
+        return -1;
+    atl_tensor *conv = &w->tensors[w->desc.tensor_count - 1];
+    conv->rank = 4;
+    memcpy(conv->shape, (int64_t[]){c, in, k, k}, 4 * sizeof(int64_t));
+    if (shape_number(row, "bias", 1) && add(w, branch_name(w, "convs", i, "0.bias"), c, 0, 0.5f, seed))
+        return -1;
+    return shape_number(row, "bn", 1) ? add_norm(w, i, c, seed) : 0;
+}
+
+static int add_sk(weights *w, const shape_row *row, uint64_t *seed) {
+    int64_t c = row->shape[0], m = shape_number(row, "m", 2), d = shape_number(row, "d", 1);
+    int64_t bias = shape_number(row, "bias", 1);
+    for (int64_t i = 0; i < m; i++)
+        if (add_branch(w, row, i, seed))
+            return -1;
+    if (add_linear(w, "fc.weight", bias ? "fc.bias" : NULL, d, c, seed))
+        return -1;
+    for (int64_t i = 0; i < m; i++) {
+        const char *weight = branch_name(w, "fcs", i, "weight");
+        if (add(w, weight, c, d, sqrtf(3.0f / (float)d), seed) ||
+            (bias && add(w, branch_name(w, "fcs", i, "bias"), c, 0, 0.5f, seed)))
+            return -1;
+    }
+    return 0;
+}
+
 static const struct {
     const char *kind;
     int (*add)(weights *w, const shape_row *row, uint64_t *seed);
@@ -68,6 +120,7 @@ static const struct {
     {"se", add_se},
     {"cbam-channel", add_cbam_channel},
     {"cbam-spatial", add_cbam_spatial},
+    {"sk", add_sk},
     {"self-attention-spatial", add_self_attention_spatial},
 };
 

@@ -119,6 +119,44 @@ typedef void atl_conv_gate_fn(const float *planes, int64_t row, int64_t plane, i
 typedef void atl_scale_pixels_fn(const float *x, float *y, int64_t n, int64_t channels, int64_t x_stride,
                                  int64_t y_stride, const float *factor, int stream, const float *ahead);
 
+/* Copies channels of [height, width] with zeros around them to planes for atl_conv_fn, pixels that vectors read together side
+ * by side: plane (c, a, b), for phases a, b < phases, holds in element i of line q, q < lines, the pixel of channel c in
+ * row (first + q)*stride + a - reach and column i*stride + b - reach; 0 where there is none. Behind the last line stand
+ * reach + ATL_SUM_LANES zeros. */
+typedef struct atl_planes_args {
+    const float *x;
+    int64_t channels, x_row, height, width;
+    int64_t stride, phases, reach; /* phases <= stride */
+    int64_t first, lines;
+    float *to;
+    int64_t line, plane; /* floats from a line to the next, and from a plane to the next */
+} atl_planes_args;
+typedef void atl_planes_fn(const atl_planes_args *args);
+
+/* A convolution of planes. x holds padded planes in which every term of an output pixel's sum lies a fixed distance from
+ * the pixel: term l of pixel (q, i) is x[offset[l] + q*line + i]. */
+typedef struct atl_conv_args {
+    int64_t rows, terms;        /* output channels, and terms of their sums */
+    const float *weight;        /* [rows][terms], packed: see atl_conv_fn */
+    const int32_t *offset;      /* [terms] */
+    const float *scale, *shift; /* [rows] */
+    int relu;                   /* max(y, 0), NaN kept */
+    int64_t lines, width, line; /* output pixels: `width` <= line on each of `lines` */
+    const float *x;             /* may be read up to ATL_SUM_LANES - 1 floats past the last term of the last pixel */
+    float *y;                   /* [rows][lines*width], row stride y_row */
+    int64_t y_row;
+} atl_conv_args;
+
+/* y[r*y_row + q*width + i] = fma(sum over l of weight[r][l] * x[offset[l] + q*line + i], scale[r], shift[r]), or the larger
+ * of that and 0. Rows are packed in tiles of mr, what is left of them in tiles of mr/2, ..., 1: rows [i, i + t) of a tile
+ * are [terms][t] from weight[i*terms] on. mr is a power of two. */
+typedef void atl_conv_fn(const atl_conv_args *args);
+
+/* y[r*y_row + i] = sum over b < branches of factor[b*factor_branch + r] * x[b*x_branch + r*x_row + i] for i < n, r < rows: in order,
+ * the first product rounded, the others fused. `stream` writes past the caches. */
+typedef void atl_blend_fn(const float *x, float *y, int64_t n, int64_t rows, int64_t branches, int64_t x_branch,
+                          int64_t x_row, int64_t y_row, const float *factor, int64_t factor_branch, int stream);
+
 /* ---- the table ---- */
 
 typedef enum atl_isa { ATL_ISA_SCALAR, ATL_ISA_AVX2, ATL_ISA_AVX512, ATL_ISA_NEON, ATL_ISA_COUNT } atl_isa;

@@ -202,6 +202,7 @@ static atl_status create(atl_layer *layer, atl_engine *engine, int rank, const i
     made->rank = rank;
     status = fill_plan(made, shape, &o, error);
     if (status != ATL_OK) {
+        free(made->tables);
         free(made);
         return status;
     }
@@ -230,6 +231,7 @@ void atl_plan_release(atl_plan *plan) {
         return;
     atl_layer_release(plan->layer);
     atl_engine_release(plan->engine);
+    free(plan->tables);
     free(plan);
 }
 

@@ -22,9 +22,11 @@ struct atl_plan {
     int batch_inside;                    /* batch_first=false: activations are [C, B, positions] */
     atl_plan_info info;                  /* shapes, bound, workspace */
     int small;                           /* a sample is too little work to share */
+    void *tables;                        /* of the op: freed with the plan */
     union {
         atl_excite_op excite;
         atl_pixel_gate_op pixel_gate;
+        atl_select_op select;
         struct {
             atl_project_op project;
             atl_attend_op attend;

@@ -71,6 +71,30 @@
 #define ATL_KIND_CBAM_SPATIAL "cbam-spatial"
 
 /*
+ * "sk": selective kernels. Li, Wang, Hu, Yang, "Selective Kernel Networks", CVPR 2019.
+ *
+ *     U_i = relu(bn_i(conv_i(x))),  i = 0 ... M-1
+ *     z = fc(mean over positions of the sum of U_i),  a_i = softmax over i of fcs_i(z), for each channel
+ *     y = sum over i of a_i * U_i
+ *
+ *   sample     [C, H, W] -> [C, (H-1)/stride + 1, (W-1)/stride + 1]; no map; y apart from x
+ *   weights    for each branch i: convs.i.0.weight [C, C/G, 3+2i, 3+2i], in G groups, padding 1+i; optional convs.i.0.bias
+ *              [C]; optional batch norm convs.i.1.weight, .running_mean, .running_var, and .bias [C];
+ *              fc.weight [d, C], fcs.i.weight [C, d]; optional fc.bias [d], fcs.i.bias [C]
+ *   stride     1 by default; of all branches
+ *   eps        of the batch norms; 1e-5 by default
+ *   batch_first true (default) | false: x and y are [C, B, H, W]
+ *   cost       2*N*C*(C/G)*(9 + 25 + ...) FLOPs for N output positions, 2*C*d*(M+1) + 3*M*C*N more, and M*C exponentials; x is
+ *              copied once with its padding, a group at a time
+ *   workspace  4*M*C*N bytes a thread for the branches, and the padded planes of a group
+ *
+ * M, G and d are what the weights have: any M, any G that divides C (depthwise: G = C). Padding is zeros, multiplied like any
+ * value. A batch norm is a factor and an addend behind the convolution's sum: gamma / sqrt(variance + eps), and beta + (bias -
+ * mean) times that. A NaN makes its whole sample NaN, as in PyTorch, and no other.
+ */
+#define ATL_KIND_SK "sk"
+
+/*
  * "self-attention-spatial": self-attention over all pairs of positions. Zhang et al., "Self-Attention Generative
  * Adversarial Networks", ICML 2019; Fu et al., "Dual Attention Network", CVPR 2019 (position attention).
  *

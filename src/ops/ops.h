@@ -54,6 +54,76 @@ atl_status atl_pixel_gate_plan(struct atl_plan *plan, const struct atl_linear *c
 void atl_pixel_gate_run(const struct atl_run_state *run, const atl_pixel_gate_op *op);
 void atl_pixel_gate_describe(const struct atl_plan *plan, const atl_pixel_gate_op *op, atl_text *text);
 
+/* ---- conv: y = relu(scale * (weight * x) + shift) over padded planes, for several weights that share x ---- */
+
+/* One of the convolutions. */
+typedef struct atl_conv_filter {
+    const float *weight;        /* packed for the conv kernel, by group */
+    const float *scale, *shift; /* [rows] */
+    int64_t k, terms;           /* kernel size; terms of a sum */
+    const int32_t *offset;      /* [terms]: where they lie in the planes */
+} atl_conv_filter;
+
+/*
+ * x is [channels, height, width], y of each filter [rows, out_height, out_width]; padding is k/2, so that all filters agree.
+ * Input planes are copied with their padding into the slot's scratch, a group and a band of output lines at a time;
+ * with a stride, pixels that the lanes of a vector read are brought together: a plane for each phase.
+ */
+typedef struct atl_conv_op {
+    int64_t channels, height, width;
+    int64_t rows, out_height, out_width;
+    int64_t groups, stride;
+    int relu;
+    int64_t count;
+    const atl_conv_filter *filters;
+    int64_t reach;       /* padding of the planes: that of the largest filter */
+    int64_t phases;      /* of an axis */
+    int64_t line, plane; /* floats from a line of a plane to the next, and to the next plane */
+    int64_t band, halo;  /* output lines at a time; lines that planes have more */
+    atl_offset planes;   /* [channels/groups][phases][phases][plane] */
+} atl_conv_op;
+
+/*
+ * channels, height, width, rows, groups, stride, relu and count are set by the layer; it has checked that groups divides
+ * channels and rows. Filter i is linears[i] of `linears`, folded (atl_linear_fold), with kernel k[i]. Takes plan->tables.
+ */
+atl_status atl_conv_plan(struct atl_plan *plan, struct atl_linear *linears, const int64_t *k, atl_conv_op *op,
+                         atl_error *error);
+
+/*
+ * A sample's work can be cut into at most atl_conv_pieces pieces: piece `i` of `pieces` is the rows [*first, *first + *count)
+ * of every filter's y.
+ */
+int64_t atl_conv_pieces(const atl_conv_op *op);
+void atl_conv_range(const atl_conv_op *op, int64_t i, int64_t pieces, int64_t *first, int64_t *count);
+
+/*
+ * Computes a piece: part of a task, in the scratch of its slot. x is the sample's, its channels x_row apart; row r of filter
+ * f goes to y + f*y_filter + r*y_row, dense.
+ */
+void atl_conv_piece(const struct atl_run_state *run, const atl_conv_op *op, int slot, int64_t i, int64_t pieces,
+                    const float *x, int64_t x_row, float *y, int64_t y_filter, int64_t y_row);
+void atl_conv_describe(const struct atl_plan *plan, const atl_conv_op *op, atl_text *text);
+
+/* ---- select: y = sum of a_i * U_i, where U_i are convolutions of x and a = softmax over i of fcs_i(fc(mean of sum U_i)) ---- */
+
+typedef struct atl_select_op {
+    atl_conv_op conv;
+    const float *w1, *w2;      /* fc, and all of fcs in one; packed for the fc kernel */
+    const float *b1, *b2;      /* or NULL */
+    int64_t hidden, positions; /* of y */
+    int64_t channel_group;     /* channels of a task that blends part of a sample */
+    atl_offset features;       /* [count][rows][positions] */
+    atl_offset factor;         /* [count][rows]: sums, then factors */
+    atl_offset mean, inner;
+} atl_select_op;
+
+/* op->conv is planned already. fcs is [count*rows][hidden]. */
+atl_status atl_select_plan(struct atl_plan *plan, struct atl_linear *fc, struct atl_linear *fcs, atl_select_op *op,
+                           atl_error *error);
+void atl_select_run(const struct atl_run_state *run, const atl_select_op *op);
+void atl_select_describe(const struct atl_plan *plan, const atl_select_op *op, atl_text *text);
+
 /* ---- panels: rows of positions in a sample's workspace (kernels.h) ---- */
 
 typedef struct atl_panels {
