@@ -23,7 +23,7 @@ typedef struct kernel_shape {
     const char *name;
     int64_t rows, n; /* rows of an array, elements of a row */
     int64_t d, c; /* channels of query and key (conv_gate, conv: k; blend: branches), and of the value (of an image) */
-    int option;   /* scale, scale_pixels, blend: stream; unary: the function */
+    int option;   /* scale, scale_pixels, blend: stream; unary: the function; max_pool: the step */
 } kernel_shape;
 
 static const kernel_shape shapes[] = {
@@ -73,6 +73,10 @@ static const kernel_shape shapes[] = {
     {ATL_SLOT_conv, "256to256-k3-7", .rows = 256, .n = 7, .d = 3, .c = 256},
     {ATL_SLOT_blend, "2x64x784", .rows = 64, .n = 784, .d = 2},
     {ATL_SLOT_blend, "2x1024x784-stream", .rows = 1024, .n = 784, .d = 2, .option = 1},
+    {ATL_SLOT_gate_add_relu, "128x784", .n = 784, .c = 128},
+    {ATL_SLOT_gate_add_relu, "512x49", .n = 49, .c = 512},
+    {ATL_SLOT_max_pool, "64x56x56-step2", .rows = 56, .n = 56, .c = 64, .option = 2},
+    {ATL_SLOT_max_pool, "128x28x28", .rows = 28, .n = 28, .c = 128, .option = 1},
 };
 
 enum { SHAPES = sizeof shapes / sizeof *shapes };
@@ -244,7 +248,7 @@ static void bench_channel_pool(bench_state *state, atl_channel_pool_fn *kernel, 
     int64_t c = b->shape->c, n = b->shape->n;
     float *x = array(b, c * n), *mean = array(b, n), *max = array(b, n);
     while (bench_next(state))
-        kernel(x, n, c, n, mean, max);
+        kernel(x, n, c, n, NULL, mean, max);
     report_bytes(state, 4.0 * (double)(c * n));
 }
 
@@ -307,6 +311,23 @@ static void bench_blend(bench_state *state, atl_blend_fn *kernel, kernel_bench *
     while (bench_next(state))
         kernel(x, y, n, rows, branches, rows * n, n, n, factor, rows, b->shape->option);
     report_bytes(state, 4.0 * (double)((branches + 1) * rows * n));
+}
+
+static void bench_gate_add_relu(bench_state *state, atl_gate_add_relu_fn *kernel, kernel_bench *b) {
+    int64_t c = b->shape->c, n = b->shape->n;
+    float *x = array(b, c * n), *y = array(b, c * n), *scale = array(b, c), *factor = array(b, n);
+    while (bench_next(state))
+        kernel(x, n, c, n, scale, factor, y, n);
+    report_bytes(state, 12.0 * (double)(c * n));
+}
+
+static void bench_max_pool(bench_state *state, atl_max_pool_fn *kernel, kernel_bench *b) {
+    int64_t c = b->shape->c, height = b->shape->rows, width = b->shape->n, step = b->shape->option;
+    int64_t rows = ceil_to(height, step) / step, n = rows * (ceil_to(width, step) / step);
+    float *x = array(b, c * height * width), *y = array(b, c * n);
+    while (bench_next(state))
+        kernel(x, height, width, height * width, c, step, 0, rows, y, n);
+    report_bytes(state, 4.0 * (double)(c * (height * width + n)));
 }
 
 /* ---- the list ---- */

@@ -106,8 +106,10 @@ typedef void atl_map_fn(const float *q, const float *k, int64_t d, int64_t rows,
                         const float *inverse, float *map, int64_t stride, int stream);
 
 /* Over the channels of n pixels: mean[i] = sum of x[c*stride + i] / channels, max[i] = the largest: NaN where one of them is,
- * +0 for a zero of either sign. Sums over c < channels in blocks of ATL_BLOCK, divided once. */
-typedef void atl_channel_pool_fn(const float *x, int64_t n, int64_t channels, int64_t stride, float *mean, float *max);
+ * +0 for a zero of either sign. Sums over c < channels in blocks of ATL_BLOCK, divided once. With `scale` (may be NULL) each
+ * element counts as scale[c] * x[c*stride + i], rounded. */
+typedef void atl_channel_pool_fn(const float *x, int64_t n, int64_t channels, int64_t stride, const float *scale,
+                                 float *mean, float *max);
 
 /* factor[i] = sigmoid(sum of w[p][r][c] * planes[p*plane + r*row + c + i] + *bias) for i < n, over p < 2, r < k, c < k in this
  * order, from zero: one row of a k x k convolution of two planes. k <= 11: one block. bias may be NULL (no addition). */
@@ -156,6 +158,16 @@ typedef void atl_conv_fn(const atl_conv_args *args);
  * the first product rounded, the others fused. `stream` writes past the caches. */
 typedef void atl_blend_fn(const float *x, float *y, int64_t n, int64_t rows, int64_t branches, int64_t x_branch,
                           int64_t x_row, int64_t y_row, const float *factor, int64_t factor_branch, int stream);
+/* y[c*y_stride + i] = relu(factor[i] * (scale[c] * x[c*x_stride + i]) + y[c*y_stride + i]) for i < n, c < channels: every
+ * product and the sum rounded, NaN kept. */
+typedef void atl_gate_add_relu_fn(const float *x, int64_t n, int64_t channels, int64_t x_stride, const float *scale,
+                                  const float *factor, float *y, int64_t y_stride);
+
+/* Max pooling, 3 x 3: y[c*y_stride + r*w + j] = the largest of the elements of plane c at rows (from + r)*step - 1 to + 1 and
+ * columns j*step - 1 to + 1 that exist, for r < rows, j < w = ceil(width/step), c < channels. NaN where one of them is, +0
+ * for a zero of either sign. Plane c is height rows of width elements at x + c*x_stride. */
+typedef void atl_max_pool_fn(const float *x, int64_t height, int64_t width, int64_t x_stride, int64_t channels,
+                             int64_t step, int64_t from, int64_t rows, float *y, int64_t y_stride);
 
 /* ---- the table ---- */
 

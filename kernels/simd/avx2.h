@@ -86,6 +86,9 @@ V_INLINE vf v_neg(vf a) {
 V_INLINE vf v_max(vf a, vf b) {
     return _mm256_max_ps(a, b);
 }
+V_INLINE vf v_max_nan(vf a, vf b) {
+    return _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+}
 V_INLINE vf v_max_keep(vf a, vf limit) {
     return _mm256_blendv_ps(a, limit, _mm256_cmp_ps(a, limit, _CMP_LT_OQ));
 }

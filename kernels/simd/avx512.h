@@ -83,6 +83,9 @@ V_INLINE vf v_neg(vf a) {
 V_INLINE vf v_max(vf a, vf b) {
     return _mm512_max_ps(a, b);
 }
+V_INLINE vf v_max_nan(vf a, vf b) {
+    return _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a);
+}
 V_INLINE vf v_max_keep(vf a, vf limit) {
     return _mm512_mask_mov_ps(a, _mm512_cmp_ps_mask(a, limit, _CMP_LT_OQ), limit);
 }

@@ -98,6 +98,9 @@ V_INLINE vf v_neg(vf a) {
 V_INLINE vf v_max(vf a, vf b) {
     return vbslq_f32(vcgtq_f32(a, b), a, b);
 }
+V_INLINE vf v_max_nan(vf a, vf b) {
+    return vbslq_f32(vandq_u32(vceqq_f32(a, a), vmvnq_u32(vcgtq_f32(a, b))), b, a);
+}
 V_INLINE vf v_max_keep(vf a, vf limit) {
     return vbslq_f32(vcltq_f32(a, limit), limit, a);
 }

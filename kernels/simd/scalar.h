@@ -95,6 +95,9 @@ V_INLINE vf v_neg(vf a) {
 V_INLINE vf v_max(vf a, vf b) {
     return a > b ? a : b;
 }
+V_INLINE vf v_max_nan(vf a, vf b) {
+    return a > b || a != a ? a : b;
+}
 V_INLINE vf v_max_keep(vf a, vf limit) {
     return a < limit ? limit : a;
 }

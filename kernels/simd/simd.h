@@ -18,6 +18,7 @@
  *   v_stream              a store past the caches, aligned to the vector; v_stream_end after the last
  *   v_fma(a, b, c)        a*b + c, rounded once
  *   v_max(a, b)           a > b ? a : b
+ *   v_max_nan(a, b)       the same, and NaN where either is NaN
  *   v_max_keep(a, limit)  the larger, a where a is NaN; v_min_keep likewise
  *   v_select_gt(a,b,y,n)  a > b ? y : n
  *   v_round               nearest integer, ties to even, for |a| < 2^22 (for others not the same on every ISA)

@@ -80,7 +80,7 @@ static void pool_strip(const job *j, int64_t b, int64_t strip) {
     int64_t from = strip * j->strip_rows, end = strip_end(j, strip), at = from * op->width;
     float *w = atl_run_workspace(run, b), *planes = w + op->planes;
     j->kernels->channel_pool.fn(atl_run_sample(run, b).x + at, end * op->width - at, run->plan->channels, run->x_row,
-                                w + op->mean + at, w + op->max + at);
+                                NULL, w + op->mean + at, w + op->max + at);
     place(op, w + op->mean, planes, from, end);
     place(op, w + op->max, planes + (op->height + op->k - 1) * op->row, from, end);
 }
