@@ -24,7 +24,7 @@ typedef int64_t atl_offset;
 typedef struct atl_excite_op {
     const float *w1, *w2; /* packed for the fc kernel */
     const float *b1, *b2; /* or NULL */
-    int64_t hidden;
+    int64_t channels, positions, hidden;
     atl_unary activation, gate;
     float alpha;
     int with_max;
@@ -33,26 +33,42 @@ typedef struct atl_excite_op {
 } atl_excite_op;
 
 /* activation, gate, alpha and with_max are set by the layer. */
-atl_status atl_excite_plan(struct atl_plan *plan, struct atl_linear *fc1, struct atl_linear *fc2, atl_excite_op *op,
-                           atl_error *error);
+atl_status atl_excite_plan(struct atl_plan *plan, struct atl_linear *fc1, struct atl_linear *fc2, int64_t positions,
+                           atl_excite_op *op, atl_error *error);
 void atl_excite_run(const struct atl_run_state *run, const atl_excite_op *op);
 void atl_excite_describe(const struct atl_plan *plan, const atl_excite_op *op, atl_text *text);
+
+/* The pieces, for layers that scale on their own. All of them work in one sample's workspace.
+ * Sums (and maxima) of channels [from, from + count) of x; then the factors of all channels. */
+void atl_excite_squeeze(const atl_kernels *kernels, const atl_excite_op *op, float *workspace, const float *x,
+                        int64_t x_row, int64_t from, int64_t count);
+const float *atl_excite_factors(const atl_kernels *kernels, const atl_excite_op *op, float *workspace);
 
 /* ---- pixel gate: y = x * sigmoid(conv([mean over channels, max over channels])), samples [C, H, W] ---- */
 
 typedef struct atl_pixel_gate_op {
     const float *weight, *bias; /* [2][k][k], of the mean and of the maximum; [1] or NULL */
-    int64_t k, height, width;
+    int64_t k, channels, height, width;
     int64_t row;          /* of a padded plane */
     int64_t strip_rows;   /* image rows of a strip of a whole sample */
     atl_offset planes;    /* [2][height + k - 1][row] */
     atl_offset mean, max; /* [height*width]; factors come where the means were */
 } atl_pixel_gate_op;
 
-atl_status atl_pixel_gate_plan(struct atl_plan *plan, const struct atl_linear *conv, int64_t k, atl_pixel_gate_op *op,
-                               atl_error *error);
+atl_status atl_pixel_gate_plan(struct atl_plan *plan, const struct atl_linear *conv, int64_t k, int64_t channels,
+                               int64_t height, int64_t width, atl_pixel_gate_op *op, atl_error *error);
 void atl_pixel_gate_run(const struct atl_run_state *run, const atl_pixel_gate_op *op);
 void atl_pixel_gate_describe(const struct atl_plan *plan, const atl_pixel_gate_op *op, atl_text *text);
+
+/* The pieces, for layers that gate on their own. All of them work in one sample's workspace.
+ * Image rows that hold at least so many pixels, and no fewer than the convolution reaches. */
+int64_t atl_pixel_gate_rows(const atl_pixel_gate_op *op, int64_t pixels);
+/* Pools image rows [from, end) of x, of which channel c counts times scale[c] unless that is NULL. */
+void atl_pixel_gate_pool(const atl_kernels *kernels, const atl_pixel_gate_op *op, float *workspace, const float *x,
+                         int64_t x_row, const float *scale, int64_t from, int64_t end);
+/* The factors of image rows [from, end); those up to k/2 rows further are pooled. */
+const float *atl_pixel_gate_factors(const atl_kernels *kernels, const atl_pixel_gate_op *op, float *workspace,
+                                    int64_t from, int64_t end);
 
 /* ---- conv: y = relu(scale * (weight * x) + shift) over padded planes, for several weights that share x ---- */
 
