@@ -323,10 +323,10 @@ static void bench_gate_add_relu(bench_state *state, atl_gate_add_relu_fn *kernel
 
 static void bench_max_pool(bench_state *state, atl_max_pool_fn *kernel, kernel_bench *b) {
     int64_t c = b->shape->c, height = b->shape->rows, width = b->shape->n, step = b->shape->option;
-    int64_t rows = ceil_to(height, step) / step, n = rows * (ceil_to(width, step) / step);
+    int64_t n = ceil_to(height, step) / step * (ceil_to(width, step) / step);
     float *x = array(b, c * height * width), *y = array(b, c * n);
     while (bench_next(state))
-        kernel(x, height, width, height * width, c, step, 0, rows, y, n);
+        kernel(x, height, width, height * width, c, step, 0, n, y, n);
     report_bytes(state, 4.0 * (double)(c * (height * width + n)));
 }
 

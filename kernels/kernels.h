@@ -163,11 +163,11 @@ typedef void atl_blend_fn(const float *x, float *y, int64_t n, int64_t rows, int
 typedef void atl_gate_add_relu_fn(const float *x, int64_t n, int64_t channels, int64_t x_stride, const float *scale,
                                   const float *factor, float *y, int64_t y_stride);
 
-/* Max pooling, 3 x 3: y[c*y_stride + r*w + j] = the largest of the elements of plane c at rows (from + r)*step - 1 to + 1 and
- * columns j*step - 1 to + 1 that exist, for r < rows, j < w = ceil(width/step), c < channels. NaN where one of them is, +0
- * for a zero of either sign. Plane c is height rows of width elements at x + c*x_stride. */
+/* Max pooling, 3 x 3: y[c*y_stride + i] = the largest of the elements of plane c at rows r*step - 1 to + 1 and columns
+ * j*step - 1 to + 1 that exist, r = (from + i) / w and j = (from + i) % w with w = ceil(width/step), for i < n, c < channels.
+ * NaN where one of them is, +0 for a zero of either sign. Plane c is `height` rows of `width` at x + c*x_stride. */
 typedef void atl_max_pool_fn(const float *x, int64_t height, int64_t width, int64_t x_stride, int64_t channels,
-                             int64_t step, int64_t from, int64_t rows, float *y, int64_t y_stride);
+                             int64_t step, int64_t from, int64_t n, float *y, int64_t y_stride);
 
 /* ---- the table ---- */
 

@@ -162,7 +162,8 @@ static float window(const float *plane, int64_t height, int64_t width, int64_t r
 static void check_windows(check *c, atl_max_pool_fn *kernel, atl_max_pool_fn *reference, int64_t height, int64_t width,
                           int64_t step) {
     int64_t channels = pick(c, 1, 3), out_height = (height - 1) / step + 1, out_width = (width - 1) / step + 1;
-    int64_t from = pick(c, 0, out_height - 1), rows = pick(c, 1, out_height - from), n = rows * out_width;
+    int64_t from = pick(c, 0, 1) ? pick(c, 0, out_height * out_width - 1) : 0;
+    int64_t n = pick(c, 0, 1) ? pick(c, 1, out_height * out_width - from) : out_height * out_width - from;
     int64_t x_stride = height * width + pick(c, 0, 3), y_stride = n + pick(c, 0, 3);
     int64_t xs = (channels - 1) * x_stride + height * width, ys = (channels - 1) * y_stride + n;
     float *x = array(c, 0, xs), *y = array(c, 1, ys), *want = array(c, 2, ys), *defined = array(c, 3, ys);
@@ -173,16 +174,15 @@ static void check_windows(check *c, atl_max_pool_fn *kernel, atl_max_pool_fn *re
     memset(y, 0, (size_t)ys * sizeof *y); /* gaps between channels must stay */
     memset(want, 0, (size_t)ys * sizeof *y);
     memset(defined, 0, (size_t)ys * sizeof *y);
-    kernel(x, height, width, x_stride, channels, step, from, rows, y, y_stride);
-    reference(x, height, width, x_stride, channels, step, from, rows, want, y_stride);
+    kernel(x, height, width, x_stride, channels, step, from, n, y, y_stride);
+    reference(x, height, width, x_stride, channels, step, from, n, want, y_stride);
     for (int64_t i = 0; i < channels; i++)
-        for (int64_t r = 0; r < rows; r++)
-            for (int64_t j = 0; j < out_width; j++)
-                defined[i * y_stride + r * out_width + j] =
-                    window(x + i * x_stride, height, width, (from + r) * step, j * step);
+        for (int64_t at = from; at < from + n; at++)
+            defined[i * y_stride + at - from] =
+                window(x + i * x_stride, height, width, at / out_width * step, at % out_width * step);
     verdict(c, same_bits(c, y, want, ys) & same_bits(c, y, defined, ys),
-            "%lld x %lld step %lld rows %lld from %lld channels %lld mode %d", (long long)height, (long long)width,
-            (long long)step, (long long)rows, (long long)from, (long long)channels, mode);
+            "%lld x %lld step %lld n %lld from %lld channels %lld mode %d", (long long)height, (long long)width,
+            (long long)step, (long long)n, (long long)from, (long long)channels, mode);
 }
 
 void check_max_pool(check *c, atl_max_pool_fn *kernel, atl_max_pool_fn *reference) {

@@ -80,15 +80,27 @@ static int64_t lesser(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
+/* Whole rows together where they are short, else runs of one. */
+V_INLINE void pool_plane(const windows *w, int64_t from, int64_t n, float *y) {
+    int64_t out_width = (w->width - 1) / w->step + 1, run = lesser((ROOM - 3) / w->step + 1, out_width);
+    int64_t together = ROOM / ((run - 1) * w->step + 3);
+    for (int64_t i = 0; i < n;) {
+        int64_t r = (from + i) / out_width, j = (from + i) % out_width, rows = lesser(together, (n - i) / out_width);
+        if (j > 0 || rows == 0 || run < out_width) {
+            int64_t count = lesser(run, lesser(n - i, out_width - j));
+            pool_windows(w, r, 1, j * w->step, count, y + i, out_width);
+            i += count;
+        } else {
+            pool_windows(w, r, rows, 0, out_width, y + i, out_width);
+            i += rows * out_width;
+        }
+    }
+}
+
 void KERNEL(max_pool)(const float *x, int64_t height, int64_t width, int64_t x_stride, int64_t channels, int64_t step,
-                      int64_t from, int64_t rows, float *y, int64_t y_stride) {
-    int64_t out_width = (width - 1) / step + 1, strip = lesser((ROOM - 3) / step + 1, out_width);
-    int64_t together = ROOM / ((strip - 1) * step + 3);
+                      int64_t from, int64_t n, float *y, int64_t y_stride) {
     for (int64_t c = 0; c < channels; c++) {
         windows w = {x + c * x_stride, height, width, step};
-        for (int64_t r = 0; r < rows; r += together)
-            for (int64_t j = 0; j < out_width; j += strip)
-                pool_windows(&w, from + r, lesser(together, rows - r), j * step, lesser(strip, out_width - j),
-                             y + c * y_stride + r * out_width + j, out_width);
+        pool_plane(&w, from, n, y + c * y_stride);
     }
 }
