@@ -22,7 +22,7 @@ typedef struct atl_weight_spec {
     int optional;
 } atl_weight_spec;
 
-typedef enum atl_param_type { ATL_PARAM_BOOL, ATL_PARAM_NUMBER, ATL_PARAM_CHOICE } atl_param_type;
+typedef enum atl_param_type { ATL_PARAM_BOOL, ATL_PARAM_NUMBER, ATL_PARAM_COUNT, ATL_PARAM_CHOICE } atl_param_type;
 
 typedef struct atl_param_spec {
     const char *name;

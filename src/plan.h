@@ -27,6 +27,7 @@ struct atl_plan {
         atl_excite_op excite;
         atl_pixel_gate_op pixel_gate;
         atl_select_op select;
+        atl_residual_op residual;
         struct {
             atl_project_op project;
             atl_attend_op attend;
@@ -80,6 +81,8 @@ typedef struct atl_schedule {
     int64_t run_length; /* samples of a task, when whole */
 } atl_schedule;
 atl_schedule atl_run_schedule(const atl_run_state *run);
+/* Fewer samples than this for each thread may be split. */
+enum { ATL_ENOUGH_SAMPLES = 4 };
 
 /* Checks that x is [channels, positions...] of rank 2 to 4. */
 atl_status atl_plan_positions(atl_plan *plan, int64_t channels, atl_error *error);

@@ -121,6 +121,37 @@ void atl_conv_piece(const struct atl_run_state *run, const atl_conv_op *op, int 
                     const float *x, int64_t x_row, float *y, int64_t y_filter, int64_t y_row);
 void atl_conv_describe(const struct atl_plan *plan, const atl_conv_op *op, atl_text *text);
 
+/* ---- residual: y = relu(pixel gate(channel gate(relu(bn(conv x)))) + shortcut(max-pool x)) ---- */
+
+/* The layer's linears. */
+enum {
+    ATL_RESIDUAL_CONV, /* its batch norm folded */
+    ATL_RESIDUAL_FC1,  /* of the channel gate */
+    ATL_RESIDUAL_FC2,
+    ATL_RESIDUAL_GATE, /* the pixel gate's convolution */
+    ATL_RESIDUAL_SHORTCUT,
+    ATL_RESIDUAL_LINEARS
+};
+
+typedef struct atl_residual_op {
+    atl_conv_op conv;
+    atl_excite_op excite;
+    atl_pixel_gate_op gate;
+    const float *weight, *bias; /* of the shortcut: packed for the gemm kernel; bias or NULL */
+    int64_t weight_rows;        /* of the shortcut at a time */
+    int64_t chunk;              /* output positions that the shortcut is computed for at a time */
+    int64_t strip_rows;         /* output rows of a strip */
+    int64_t row;                /* floats from a channel of the features to the next */
+    atl_offset features;        /* [channels][row]: relu(bn(conv x)) */
+    atl_offset pooled, sums; /* in the slot's scratch: max-pooled x, [channels of x][ATL_PANEL_ROW]; sums of a gemm */
+} atl_residual_op;
+
+/* conv's channels, height, width and stride are set by the layer; the kernels are conv_k and gate_k wide. */
+atl_status atl_residual_plan(struct atl_plan *plan, struct atl_linear *linears, int64_t conv_k, int64_t gate_k,
+                             atl_residual_op *op, atl_error *error);
+void atl_residual_run(const struct atl_run_state *run, const atl_residual_op *op);
+void atl_residual_describe(const struct atl_plan *plan, const atl_residual_op *op, atl_text *text);
+
 /* ---- select: y = sum of a_i * U_i, where U_i are convolutions of x and a = softmax over i of fcs_i(fc(mean of sum U_i)) ---- */
 
 typedef struct atl_select_op {
