@@ -61,10 +61,12 @@ atl_status atl_residual_plan(atl_plan *plan, atl_linear *linears, int64_t conv_k
                                      conv->out_width, &op->gate, error);
     if (status == ATL_OK)
         status = plan_shortcut(plan, &linears[ATL_RESIDUAL_SHORTCUT], op, error);
+    if (status != ATL_OK)
+        return status;
     op->strip_rows = atl_pixel_gate_rows(&op->gate, op->chunk);
     /* whole samples need as many as there are threads, and samples that are split are fewer than these */
     plan->info.workspace_samples = ATL_ENOUGH_SAMPLES * (int64_t)atl_pool_threads(plan->engine->pool);
-    return status;
+    return ATL_OK;
 }
 
 /* ---- the pieces, of one sample ---- */
