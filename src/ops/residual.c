@@ -12,7 +12,7 @@
 #include "ops.h"
 
 enum {
-    TASKS_PER_THREAD = 4,
+    TASKS_PER_THREAD = 2,
     WEIGHT_FLOATS = 4096 /* of the shortcut, which stay in the first-level cache while the pixels of a chunk pass */
 };
 
@@ -75,7 +75,8 @@ typedef struct job {
     const atl_run_state *run;
     const atl_residual_op *op;
     const atl_kernels *kernels;
-    int64_t pieces, strips; /* of a sample that is split */
+    int64_t pieces;             /* of the convolution of a sample that is split */
+    int64_t strip_rows, strips; /* of a sample */
 } job;
 
 /* Where a task works: a sample, its workspace, and the scratch of the task's slot. */
@@ -101,13 +102,13 @@ static void convolve(const job *j, const place *p, int64_t piece, int64_t pieces
 }
 
 static int64_t strip_end(const job *j, int64_t strip) {
-    return atl_min((strip + 1) * j->op->strip_rows, j->op->conv.out_height);
+    return atl_min((strip + 1) * j->strip_rows, j->op->conv.out_height);
 }
 
 static void pool_strip(const job *j, const place *p, int64_t strip) {
     const atl_residual_op *op = j->op;
     atl_pixel_gate_pool(j->kernels, &op->gate, p->workspace, p->workspace + op->features, op->row,
-                        p->workspace + op->excite.factor, strip * op->strip_rows, strip_end(j, strip));
+                        p->workspace + op->excite.factor, strip * j->strip_rows, strip_end(j, strip));
 }
 
 /* y = the shortcut, at n positions from `at` on. */
@@ -137,7 +138,7 @@ static void shortcut(const job *j, const place *p, int64_t at, int64_t n) {
 
 static void finish_strip(const job *j, const place *p, int64_t strip) {
     const atl_residual_op *op = j->op;
-    int64_t width = op->conv.out_width, from = strip * op->strip_rows, end = strip_end(j, strip), y_row = j->run->y_row;
+    int64_t width = op->conv.out_width, from = strip * j->strip_rows, end = strip_end(j, strip), y_row = j->run->y_row;
     const float *factor = atl_pixel_gate_factors(j->kernels, &op->gate, p->workspace, from, end);
     for (int64_t at = from * width; at < end * width; at += op->chunk) {
         int64_t n = atl_min(op->chunk, end * width - at);
@@ -190,14 +191,26 @@ static void finish_task(void *context, int64_t task, int slot) {
     finish_strip(j, &p, task % j->strips);
 }
 
+/* Enough pieces and strips of few samples for every thread. A piece copies all of x with its padding: a sample alone is cut
+ * into as few as there are threads. */
+static void split(job *j) {
+    const atl_conv_op *conv = &j->op->conv;
+    int64_t threads = atl_pool_threads(j->run->plan->engine->pool), batch = j->run->batch;
+    int64_t wanted = atl_ceil_div(TASKS_PER_THREAD * threads, batch);
+    j->pieces = atl_min(atl_conv_pieces(conv), batch == 1 ? threads : wanted);
+    j->strip_rows = atl_min(j->op->strip_rows, atl_ceil_div(conv->out_height, wanted));
+}
+
 void atl_residual_run(const atl_run_state *run, const atl_residual_op *op) {
-    job j = {run, op, &run->plan->engine->kernels, 1, atl_ceil_div(op->conv.out_height, op->strip_rows)};
-    if (atl_run_schedule(run).whole) {
+    job j = {run, op, &run->plan->engine->kernels, 1, op->strip_rows, 0};
+    int whole = atl_run_schedule(run).whole;
+    if (!whole)
+        split(&j);
+    j.strips = atl_ceil_div(op->conv.out_height, j.strip_rows);
+    if (whole) {
         atl_run_tasks(run, whole_sample, &j, run->batch);
         return;
     }
-    int64_t threads = atl_pool_threads(run->plan->engine->pool);
-    j.pieces = atl_min(atl_conv_pieces(&op->conv), atl_ceil_div(TASKS_PER_THREAD * threads, run->batch));
     atl_run_tasks(run, convolve_task, &j, run->batch * j.pieces);
     atl_run_tasks(run, excite_task, &j, run->batch);
     atl_run_tasks(run, pool_task, &j, run->batch * j.strips);
