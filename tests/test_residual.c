@@ -174,7 +174,7 @@ static float at(const float *plane, int64_t height, int64_t width, int64_t row, 
 }
 
 /* What one output is when all gates are 1/2: a quarter of relu((conv + 3) / 2 + 1), and the difference of the channels' maxima
- * less 16. */
+ * less 1. */
 static float exact_output(const float *x, const float *w, int64_t height, int64_t width, int64_t row, int64_t column) {
     float sum = 0, largest[2] = {-INFINITY, -INFINITY};
     for (int64_t c = 0; c < 2; c++)
@@ -184,7 +184,7 @@ static float exact_output(const float *x, const float *w, int64_t height, int64_
                 sum += w[(c * 3 + r + 1) * 3 + j + 1] * at(plane, height, width, row + r, column + j, 0);
                 largest[c] = fmaxf(largest[c], at(plane, height, width, row + r, column + j, -INFINITY));
             }
-    return fmaxf(0.25f * fmaxf((sum + 3) / 2 + 1, 0) + largest[0] - largest[1] - 16, 0);
+    return fmaxf(0.25f * fmaxf((sum + 3) / 2 + 1, 0) + largest[0] - largest[1] - 1, 0);
 }
 
 static void exact(atl_engine *engine) {
@@ -204,7 +204,7 @@ static void exact(atl_engine *engine) {
     *case_weight(&c, "ca.sharedMLP.2.weight") = 0;
     *case_weight(&c, "ca.sharedMLP.2.bias") = 0;
     memcpy(case_weight(&c, "conv_res.weight"), (float[]){1, -1}, 2 * sizeof(float));
-    *case_weight(&c, "conv_res.bias") = -16;
+    *case_weight(&c, "conv_res.bias") = -1;
     case_rebuild(&c);
     fill(x, 2 * HEIGHT * WIDTH, FILL_INTEGER, 10, 5);
     atl_plan *plan = case_plan(&c, engine);
@@ -215,7 +215,7 @@ static void exact(atl_engine *engine) {
         cr_expect(y[i] == want, "y[%d] = %.9g, want %.9g", i, (double)y[i], (double)want);
         positive += want > 0;
     }
-    cr_expect(positive > OUT / 4 && positive < OUT, "%d of %d are positive", positive, OUT);
+    cr_expect(positive > OUT / 8 && positive < OUT, "%d of %d are positive", positive, (int)OUT);
     atl_plan_release(plan);
     case_free(&c);
 }
