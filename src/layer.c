@@ -88,7 +88,7 @@ static void free_layer(atl_layer *layer) {
     free(layer);
 }
 
-static int weight_count(const atl_kind *kind) {
+int atl_kind_weights(const atl_kind *kind) {
     int count = 0;
     while (kind->weights[count].name)
         count++;
@@ -99,7 +99,11 @@ static atl_status fill_layer(atl_layer *layer, const atl_layer_desc *desc, atl_e
     atl_status status = atl_layer_params(layer, desc, error);
     if (status != ATL_OK)
         return status;
-    int count = weight_count(layer->kind);
+    status = atl_check_lists(desc, error);
+    if (status != ATL_OK)
+        return status;
+    layer->copies = atl_weight_copies(layer->kind, desc);
+    int count = atl_kind_weights(layer->kind) * layer->copies;
     float **weights = calloc((size_t)count, sizeof *weights);
     if (!weights)
         return atl_fail(error, ATL_OUT_OF_MEMORY, "layer: out of memory");

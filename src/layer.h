@@ -15,6 +15,9 @@ struct atl_text;
  * A weight by its state_dict name. `shape` names its axes by letters: the same letter is the same width everywhere in
  * the layer, as in {"fc.0.weight", "hC"}, {"fc.2.weight", "Ch"}. A digit is an axis of that size. Further axes of size 1
  * are accepted (1x1 convolutions). "" is a scalar, [] or [1].
+ *
+ * "a|b" are alternative names, one of which may be there. A '#' in the name stands for an index from 0 on: as many copies
+ * as there are; a '%' in the shape is then an axis of size 3 + 2 * index.
  */
 typedef struct atl_weight_spec {
     const char *name;
@@ -53,13 +56,14 @@ typedef struct atl_norm {
     double eps;
 } atl_norm;
 
-enum { ATL_MAX_PARAMS = 8 };
+enum { ATL_MAX_PARAMS = 8, ATL_MAX_WEIGHTS = 40, ATL_MAX_COPIES = 64 };
 
 typedef struct atl_kind {
     const char *name;
     const atl_weight_spec *weights; /* ends with a NULL name */
     const atl_param_spec *params;   /* ends with a NULL name */
-    /* Turns the bound weights into what runs need (layer->linears). They may be taken: set to NULL. */
+    /* Turns the bound weights into what runs need (layer->linears). They may be taken: set to NULL. weights[i] belongs to
+     * weights[i] of the kind, NULL where it is absent; copies of indexed ones follow: weights[i + copy * count]. */
     atl_status (*build)(atl_layer *layer, float **weights, atl_error *error);
     /* Checks plan->shape against the layer and decides everything: plan->op and the bound in plan->info. */
     atl_status (*plan)(atl_plan *plan, atl_error *error);
@@ -72,6 +76,8 @@ struct atl_layer {
     _Atomic int references;
     const atl_kind *kind;
     int64_t widths[128];           /* by letter, 0 = not bound */
+    int copies;                    /* of the weights with an index */
+    int8_t ranks[ATL_MAX_WEIGHTS]; /* of the tensors, in the order of kind->weights; copy 0 */
     double params[ATL_MAX_PARAMS]; /* in the order of kind->params */
     atl_linear *linears;
     int linear_count;
@@ -99,11 +105,32 @@ const atl_kind *atl_find_kind(const char *name, atl_error *error);
 /* Reads the parameters of a layer. */
 atl_status atl_layer_params(atl_layer *layer, const atl_layer_desc *desc, atl_error *error);
 
-/* Finds, checks and converts the weights: weights[i] belongs to kind->weights[i], NULL where an optional one is absent.
- * The caller frees them. */
+/* How many entries kind->weights has. */
+int atl_kind_weights(const atl_kind *kind);
+
+/* Finds, checks and converts the weights, as `build` gets them. The caller frees them. */
 atl_status atl_layer_bind(atl_layer *layer, const atl_layer_desc *desc, float **weights, atl_error *error);
 
-/* The tensor that a layer's own name stands for, after prefix and renames; NULL when there is none. */
-const atl_tensor *atl_find_tensor(const atl_layer_desc *desc, const char *name);
+/* ---- names ---- */
+
+typedef struct atl_weight_name {
+    char text[96]; /* without the prefix */
+} atl_weight_name;
+
+const char *atl_prefix(const atl_layer_desc *desc);
+/* That the lists of a description can be read. */
+atl_status atl_check_lists(const atl_layer_desc *desc, atl_error *error);
+int atl_weight_is_indexed(const atl_weight_spec *spec);
+/* The tensor of a weight after prefix, renames, alternatives and index, with the name that it was found by; NULL when there
+ * is none, with the first name that was looked for. */
+const atl_tensor *atl_find_weight(const atl_layer_desc *desc, const atl_weight_spec *spec, int copy,
+                                  atl_weight_name *name);
+/* Another tensor that answers to the same weight, or NULL. */
+const atl_tensor *atl_find_second(const atl_layer_desc *desc, const atl_weight_spec *spec, int copy,
+                                  const atl_tensor *first);
+/* How often the indexed weights of a kind are there: the most that any of them has from 0 on, at least 1. */
+int atl_weight_copies(const atl_kind *kind, const atl_layer_desc *desc);
+/* Whether a tensor has the rank of a spec, and the sizes that the spec fixes. */
+int atl_rank_fits(const atl_weight_spec *spec, int copy, const atl_tensor *tensor);
 
 #endif
