@@ -53,13 +53,15 @@ static int add_conv(weights *w, const char *weight, const char *bias, int64_t ou
     return bias ? add(w, bias, out, 0, 0.5f, seed) : 0;
 }
 
-/* A part of a batch norm: 0 the weight, 1 the bias, 2 the mean, 3 the variance. Weights and variances are positive. */
-static int add_norm_part(weights *w, const char *name, int part, int64_t channels, uint64_t *seed) {
-    if (add(w, name, channels, 0, 0.5f, seed))
-        return -1;
-    float *values = (float *)w->tensors[w->desc.tensor_count - 1].data;
-    for (int64_t i = 0; part % 3 == 0 && i < channels; i++)
-        values[i] += 1.0f;
+/* A batch norm: weight, bias, mean, variance. Weights and variances are positive. */
+static int add_norm(weights *w, const char *const names[4], int64_t channels, uint64_t *seed) {
+    for (int part = 0; part < 4; part++) {
+        if (add(w, names[part], channels, 0, 0.5f, seed))
+            return -1;
+        float *values = (float *)w->tensors[w->desc.tensor_count - 1].data;
+        for (int64_t i = 0; part % 3 == 0 && i < channels; i++)
+            values[i] += 1.0f;
+    }
     return 0;
 }
 
@@ -72,10 +74,8 @@ static int add_cbam_res(weights *w, const shape_row *row, uint64_t *seed) {
     static const char *const norm[] = {"bn1.weight", "bn1.bias", "bn1.running_mean", "bn1.running_var"};
     int64_t in = row->shape[0], out = shape_number(row, "out", 1), hidden = shape_number(row, "hidden", 1);
     int64_t bias = shape_number(row, "bias", 1);
-    for (int part = 0; part < 4; part++)
-        if (add_norm_part(w, norm[part], part, out, seed))
-            return -1;
     return add_conv(w, "conv1.weight", bias ? "conv1.bias" : NULL, out, in, shape_number(row, "k", 3), seed) ||
+           add_norm(w, norm, out, seed) ||
            add_linear(w, "ca.sharedMLP.0.weight", bias ? "ca.sharedMLP.0.bias" : NULL, hidden, out, seed) ||
            add_linear(w, "ca.sharedMLP.2.weight", bias ? "ca.sharedMLP.2.bias" : NULL, out, hidden, seed) ||
            add_conv(w, "sa.conv.weight", bias ? "sa.conv.bias" : NULL, 1, 2, shape_number(row, "sa", 7), seed) ||
@@ -91,42 +91,32 @@ static int add_self_attention_spatial(weights *w, const shape_row *row, uint64_t
            add(w, "gamma", 1, 0, 1, seed);
 }
 
-/* "convs.<i>.<rest>". */
-static const char *branch_name(weights *w, const char *list, int64_t i, const char *rest) {
-    char *name = w->names[w->desc.tensor_count];
+/* "<list>.<i>.<rest>". */
+static const char *indexed(weights *w, const char *list, int64_t i, const char *rest) {
+    char *name = w->names[w->name_count++];
     snprintf(name, sizeof w->names[0], "%s.%d.%s", list, (int)i, rest);
     return name;
 }
 
-/* Branch i: a kernel of 3 + 2i, C/groups -> C/groups channels. */
+/* Branch i: a kernel of 3 + 2i, C/groups -> C channels. */
 static int add_branch(weights *w, const shape_row *row, int64_t i, uint64_t *seed) {
-    static const char *const norm[] = {"1.weight", "1.bias", "1.running_mean", "1.running_var"};
-    int64_t c = row->shape[0], in = c / shape_number(row, "groups", 1), k = 3 + 2 * i;
-    if (add_conv(w, branch_name(w, "convs", i, "0.weight"), NULL, c, in, k, seed))
+    int64_t c = row->shape[0], in = c / shape_number(row, "groups", 1), bias = shape_number(row, "bias", 1);
+    if (add_conv(w, indexed(w, "convs", i, "0.weight"), bias ? indexed(w, "convs", i, "0.bias") : NULL, c, in,
+                 3 + 2 * i, seed))
         return -1;
-    if (shape_number(row, "bias", 1) && add(w, branch_name(w, "convs", i, "0.bias"), c, 0, 0.5f, seed))
-        return -1;
-    for (int part = 0; part < 4 && shape_number(row, "bn", 1); part++)
-        if (add_norm_part(w, branch_name(w, "convs", i, norm[part]), part, c, seed))
-            return -1;
-    return 0;
+    const char *const norm[] = {indexed(w, "convs", i, "1.weight"), indexed(w, "convs", i, "1.bias"),
+                                indexed(w, "convs", i, "1.running_mean"), indexed(w, "convs", i, "1.running_var")};
+    return shape_number(row, "bn", 1) ? add_norm(w, norm, c, seed) : 0;
 }
 
 static int add_sk(weights *w, const shape_row *row, uint64_t *seed) {
     int64_t c = row->shape[0], m = shape_number(row, "m", 2), d = shape_number(row, "d", 1);
     int64_t bias = shape_number(row, "bias", 1);
-    for (int64_t i = 0; i < m; i++)
-        if (add_branch(w, row, i, seed))
-            return -1;
-    if (add_linear(w, "fc.weight", bias ? "fc.bias" : NULL, d, c, seed))
-        return -1;
-    for (int64_t i = 0; i < m; i++) {
-        const char *weight = branch_name(w, "fcs", i, "weight");
-        if (add(w, weight, c, d, sqrtf(3.0f / (float)d), seed) ||
-            (bias && add(w, branch_name(w, "fcs", i, "bias"), c, 0, 0.5f, seed)))
-            return -1;
-    }
-    return 0;
+    int failed = add_linear(w, "fc.weight", bias ? "fc.bias" : NULL, d, c, seed);
+    for (int64_t i = 0; !failed && i < m; i++)
+        failed = add_branch(w, row, i, seed) ||
+                 add_linear(w, indexed(w, "fcs", i, "weight"), bias ? indexed(w, "fcs", i, "bias") : NULL, c, d, seed);
+    return failed;
 }
 
 static const struct {
