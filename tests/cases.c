@@ -48,7 +48,7 @@ void case_make(layer_case *c, const shape_row *row, uint64_t seed) {
     c->positions = shape_positions(row);
     c->size = c->channels * c->positions;
     c->out_size = output_size(row);
-    c->in_place = c->out_size == c->size && strcmp(row->kind, "cbam-res") != 0;
+    c->in_place = c->out_size == c->size && strcmp(row->kind, "cbam-res") != 0 && strcmp(row->kind, "sk") != 0;
     if (strcmp(row->kind, "self-attention-spatial") == 0)
         c->map_size = c->positions * c->positions;
     cr_assert_eq(weights_make(&c->weights, &c->row, seed), 0, "%s: no weights for kind %s", row->name, row->kind);

@@ -54,9 +54,9 @@ static void check_kind(const char *line, int threads) {
 }
 
 Test(batches, larger_than_what_is_under_way) {
-    static const char *const lines[] = {"se se 1 7x5x3 hidden=2", "cbam-channel cbamc 1 7x5x3 hidden=2",
+    static const char *const lines[] = {"se se 1 7x5x3 hidden=2",         "cbam-channel cbamc 1 7x5x3 hidden=2",
                                         "cbam-spatial cbams 1 7x5x3 k=3", "cbam-res cbamr 1 3x5x3 out=4 hidden=2 sa=3",
-                                        "self-attention-spatial sas 1 5x3x5 d=2"};
+                                        "sk sk 1 4x5x3 m=2 groups=2 d=3", "self-attention-spatial sas 1 5x3x5 d=2"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         for (int threads = 1; threads <= 3; threads++)
             check_kind(lines[i], threads);
@@ -65,7 +65,7 @@ Test(batches, larger_than_what_is_under_way) {
 /* A machine with next to no cache: outputs then go past it, and the next sample is read while one is written. */
 Test(batches, past_the_cache) {
     static const char *const lines[] = {"se se 1 7x17x19 hidden=2", "cbam-channel cbamc 1 7x17x19 hidden=2",
-                                        "cbam-spatial cbams 1 7x17x19 k=5"};
+                                        "cbam-spatial cbams 1 7x17x19 k=5", "sk sk 1 2x17x19 m=2 groups=2 d=2"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         layer_case c;
         case_parse(&c, lines[i], 7);

@@ -21,6 +21,8 @@ static const char *const lines[] = {
     "cbam-spatial cbams-wide 1 3x19x57 k=7",
     "cbam-res cbamr-odd 1 7x5x11 out=9 hidden=3 sa=5",
     "cbam-res cbamr-same 1 4x9x37 out=4 k=5 hidden=2 set.stride=1",
+    "sk sk-odd 1 6x5x11 m=3 groups=2 d=5 set.stride=2",
+    "sk sk-same 1 4x9x37 m=2 groups=4 d=2",
     "self-attention-spatial sas-odd 1 5x7x9 d=3",
     "self-attention-spatial sas-blocks 1 3x263 d=1",
 };
@@ -276,6 +278,7 @@ Test(buffers, batch_second) {
             channel_first(kinds[k], case_isas[isa], 7, 35, true);
         }
         channel_first("cbam-res", case_isas[isa], 9, 3 * 4, false);
+        channel_first("sk", case_isas[isa], 7, 35, false);
     }
 }
 

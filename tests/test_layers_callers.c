@@ -34,6 +34,7 @@ static const char *const lines[] = {
     "cbam-channel cbamc 1 33x9x11 hidden=4 set.gate=hard-sigmoid set.alpha=0.3",
     "cbam-spatial cbams 1 33x9x11 k=5 bias=1",
     "cbam-res cbamr 1 9x9x11 out=13 hidden=4 sa=5 set.eps=0.0007",
+    "sk sk 1 12x9x11 m=2 groups=3 d=4 set.eps=0.0007",
     "self-attention-spatial sas 1 9x13x11 d=4 set.scale=0.7",
 };
 

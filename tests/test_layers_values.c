@@ -20,6 +20,8 @@ static const char *const lines[] = {
     "cbam-spatial cbams-blocks 1 300x3x5 k=5",
     "cbam-res cbamr-dense 1 6x9x11 out=9 k=5 hidden=3 sa=5",
     "cbam-res cbamr-same 1 8x5x7 out=8 hidden=2 sa=3 bias=0 set.stride=1",
+    "sk sk-dense 1 12x9x11 m=2 groups=3 d=5",
+    "sk sk-plain 1 8x5x7 m=1 groups=1 d=2 bias=0 bn=0",
     "self-attention-spatial sas-small 1 5x7x5 d=3",
     "self-attention-spatial sas-blocks 1 4x277 d=2 bias=0",
 };
