@@ -137,10 +137,14 @@ static void check_case(check *c, atl_conv_fn *kernel, atl_conv_fn *reference, at
             (long long)args.line, special);
 }
 
-static void check_size(check *c, atl_conv_fn *kernel, atl_conv_fn *reference, int64_t rows, int64_t terms,
-                       int64_t lines, int64_t width) {
-    atl_conv_args args = {.rows = rows, .terms = terms, .lines = lines, .width = width, .line = width + pick(c, 0, 4)};
-    args.y_row = lines * width + pick(c, 0, 3);
+/* A size of 0 is picked: up to 20 rows, 30 terms, 9 lines, 30 pixels on each. */
+static void check_size(check *c, atl_conv_fn *kernel, atl_conv_fn *reference, atl_conv_args args) {
+    int64_t *const sizes[] = {&args.rows, &args.terms, &args.lines, &args.width};
+    static const int64_t most[] = {20, 30, 9, 30};
+    for (int i = 0; i < 4; i++)
+        *sizes[i] = *sizes[i] ? *sizes[i] : pick(c, 1, most[i]);
+    args.line = args.width + pick(c, 0, 4);
+    args.y_row = args.lines * args.width + pick(c, 0, 3);
     args.relu = (int)pick(c, 0, 1);
     check_case(c, kernel, reference, args, pick(c, 0, 3) == 0);
 }
@@ -148,13 +152,13 @@ static void check_size(check *c, atl_conv_fn *kernel, atl_conv_fn *reference, in
 void check_conv(check *c, atl_conv_fn *kernel, atl_conv_fn *reference) {
     static const int64_t terms[] = {1, 9, 255, 256, 257, 512, 513, 800};
     for (int64_t lanes = 1; lanes <= 200; lanes = c->thorough ? lanes + 1 : lanes + 1 + lanes) {
-        check_size(c, kernel, reference, pick(c, 1, 20), pick(c, 1, 30), 1, lanes);
-        check_size(c, kernel, reference, pick(c, 1, 20), pick(c, 1, 30), pick(c, 1, 9), (lanes + 7) / 8);
+        check_size(c, kernel, reference, (atl_conv_args){.lines = 1, .width = lanes});
+        check_size(c, kernel, reference, (atl_conv_args){.width = (lanes + 7) / 8});
     }
     for (int64_t rows = 1; rows <= 17; rows++)
-        check_size(c, kernel, reference, rows, pick(c, 1, 60), pick(c, 1, 9), pick(c, 1, 40));
+        check_size(c, kernel, reference, (atl_conv_args){.rows = rows});
     for (size_t i = 0; i < sizeof terms / sizeof *terms; i++)
-        check_size(c, kernel, reference, pick(c, 1, 9), terms[i], pick(c, 1, 4), pick(c, 1, 30));
+        check_size(c, kernel, reference, (atl_conv_args){.terms = terms[i]});
 }
 
 /* ---- blend ---- */
