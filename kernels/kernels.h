@@ -19,7 +19,7 @@
  * i + 8, then + 4, + 2, + 1), restarts in order. */
 #define ATL_SUM_LANES   16
 #define ATL_SUM_RESTART 1024
-/* Maxima of rows and columns: NaN where there is one, +0 for a zero of either sign. No order matters. */
+/* Maxima of rows, columns and windows: NaN where there is one, +0 for a zero of either sign. No order matters. */
 
 /* Positions come in panels [block][row][ATL_PANEL_ROW], of which ATL_BLOCK are positions: row `r` of position `i` of a
  * panel with R rows is element (i / ATL_BLOCK * R + r) * ATL_PANEL_ROW + i % ATL_BLOCK. A row is a cache line longer than
