@@ -208,7 +208,7 @@ static void bench_attend(bench_state *state, atl_attend_fn *kernel, kernel_bench
         for (int64_t j = 0; j < blocks; j++)
             for (int64_t p = 0; p < lanes; p += nr)
                 kernel(q + p * s->d, k + j * s->d * ATL_PANEL_ROW, v + j * s->c * ATL_PANEL_ROW, s->d, s->c, ATL_BLOCK,
-                       (atl_attend_state){max + p, sum + p, out + p * s->c}, scores);
+                       (atl_attend_state){max + p, sum + p, out + p * s->c}, scores, NULL, 0);
     }
     report_peak_share(state, b, 2.0 * (double)(lanes * s->n * (s->d + s->c)));
 }
@@ -239,7 +239,7 @@ static void bench_map(bench_state *state, atl_map_fn *kernel, kernel_bench *b) {
     for (int64_t i = 0; i < rows; i++)
         max[i] = 16.0f, sum[i] = 1.0f; /* no score of these values comes near it */
     while (bench_next(state))
-        kernel(q, k, d, rows, keys, max, sum, map, keys, 0);
+        kernel(q, k, d, rows, keys, max, sum, NULL, map, keys, 0);
     report_flops(state, 2.0 * (double)(rows * keys * d));
     bench_counter(state, "Gelements/s", (double)(rows * keys) * 1e-9 / bench_seconds(state));
 }

@@ -87,23 +87,28 @@ typedef struct atl_attend_state {
 /* Adds up to ATL_BLOCK keys to the state of nr queries: scores s = K^T q, weights 2^(s - max), out = V weights. q is
  * [d][nr], times log2(e) and the scale of the logits; k and v are rows of a panel: [d][ATL_PANEL_ROW] and
  * [c][ATL_PANEL_ROW].
- * `scores` is scratch of [ATL_BLOCK][nr]. */
+ * `scores` is scratch of [ATL_BLOCK][nr].
+ * `bias` [keys][nr], unless NULL, is added to the scores. Where it is -inf, the key is excluded for that query, whatever it
+ * holds: weight 0. Where it is +inf, the score is 0, whatever the key holds. With `careful` the values of excluded keys may
+ * be anything and change nothing; without it they are finite. */
 typedef void atl_attend_fn(const float *q, const float *k, const float *v, int64_t d, int64_t c, int64_t keys,
-                           atl_attend_state state, float *scores);
+                           atl_attend_state state, float *scores, const float *bias, int careful);
 
 /* into += from: the states of the same nr queries over two runs of keys, `into` the earlier. nr a multiple of the
  * attend variant's own of the same ISA. */
 typedef void atl_merge_fn(int64_t nr, int64_t c, atl_attend_state into, atl_attend_state from);
 
-/* y[r*y_stride + i] = gamma * out[r][i] / sum[i] + x[r*x_stride + i] for the first n of nr queries. y == x allowed. */
+/* y[r*y_stride + i] = gamma * out[r][i] / sum[i] + x[r*x_stride + i] for the first n of nr queries. y == x allowed. With
+ * x NULL: out[r][i] / sum[i], zeros positive, and no gamma. */
 typedef void atl_finish_fn(int64_t nr, int64_t c, int64_t n, float gamma, atl_attend_state state, const float *x,
                            int64_t x_stride, float *y, int64_t y_stride);
 
 /* Rows of the attention map: map[i*stride + j] = 2^(s - max[i]) * inverse[i] with s = q_i . k_j, for `rows` queries i and
  * `keys` <= ATL_BLOCK keys j. q is scaled as for attend and packed [ceil(rows/mr)][d][mr], k rows of a panel. No score
- * exceeds max. `stream` writes past the caches: map and stride are then multiples of a cache line. */
+ * exceeds max. `stream` writes past the caches: map and stride are then multiples of a cache line. `bias` [rows][ATL_BLOCK] or
+ * NULL, as for attend. */
 typedef void atl_map_fn(const float *q, const float *k, int64_t d, int64_t rows, int64_t keys, const float *max,
-                        const float *inverse, float *map, int64_t stride, int stream);
+                        const float *inverse, const float *bias, float *map, int64_t stride, int stream);
 
 /* Over the channels of n pixels: mean[i] = sum of x[c*stride + i] / channels, max[i] = the largest: NaN where one of them is,
  * +0 for a zero of either sign. Sums over c < channels in blocks of ATL_BLOCK, divided once. With `scale` (may be NULL) each

@@ -109,6 +109,8 @@ enum { BLOCKS = 3 };
 typedef struct attend_case {
     int64_t d, c, lanes, keys[BLOCKS];
     float *q, *k, *v; /* [d][lanes], [BLOCKS][d][ATL_PANEL_ROW], [BLOCKS][c][ATL_PANEL_ROW] */
+    float *bias;      /* of the first block, [keys][lanes], or NULL */
+    int careful;
 } attend_case;
 
 /* All blocks by one variant; out is [c + 2][lanes]: outputs, max, sum. */
@@ -121,13 +123,25 @@ static void attend_with(check *c, const atl_kernel_entry *entry, atl_attend_fn *
         memset(o, 0, (size_t)(t->c * nr) * sizeof *o);
         for (int64_t i = 0; i < nr; i++)
             max[i] = -1e30f, sum[i] = 0.0f;
+        float *bias = t->bias ? array(c, 9, t->keys[0] * nr) : NULL;
+        if (bias)
+            pack_lanes(t->bias, t->lanes, p, t->keys[0], nr, bias);
         for (int64_t block = 0; block < BLOCKS; block++)
             fn(q, t->k + block * t->d * ATL_PANEL_ROW, t->v + block * t->c * ATL_PANEL_ROW, t->d, t->c, t->keys[block],
-               (atl_attend_state){max, sum, o}, scores);
+               (atl_attend_state){max, sum, o}, scores, block ? NULL : bias, t->careful);
         for (int64_t r = 0; r < t->c; r++)
             memcpy(out + r * t->lanes + p, o + r * nr, (size_t)nr * sizeof *out);
         memcpy(out + t->c * t->lanes + p, max, (size_t)nr * sizeof *out);
         memcpy(out + (t->c + 1) * t->lanes + p, sum, (size_t)nr * sizeof *out);
+    }
+}
+
+/* Ordinary, excluding, and such that score 0 is meant. */
+static void random_bias(check *c, float *bias, int64_t count) {
+    fill_plain(c, bias, count, 5.0f);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t kind = pick(c, 0, 5);
+        bias[i] = kind < 2 ? -INFINITY : kind == 2 ? INFINITY : kind == 3 ? 0.0f : bias[i];
     }
 }
 
@@ -141,6 +155,10 @@ static void attend_case_run(check *c, atl_attend_fn *kernel, atl_attend_fn *refe
     t.k = array(c, 1, BLOCKS * d * ATL_PANEL_ROW);
     t.v = array(c, 2, BLOCKS * channels * ATL_PANEL_ROW);
     float *out = array(c, 6, floats), *want = array(c, 7, floats);
+    t.bias = keys % 3 == 1 ? array(c, 8, keys * t.lanes) : NULL;
+    t.careful = t.bias && keys % 2 == 0;
+    if (t.bias)
+        random_bias(c, t.bias, keys * t.lanes);
     fill_plain(c, t.q, d * t.lanes, (float)pick(c, 1, 20));
     fill_plain(c, t.k, BLOCKS * d * ATL_PANEL_ROW, 3.0f);
     special ? fill_special(c, t.v, BLOCKS * channels * ATL_PANEL_ROW)
@@ -222,17 +240,20 @@ void check_finish(check *c, atl_finish_fn *kernel, atl_finish_fn *reference) {
         for (int64_t r = 0; r < channels; r++)
             verdict(c, same_bits(c, x + r * stride, want + r * stride, n), "c %lld n %lld in place",
                     (long long)channels, (long long)n);
+        kernel(nr, channels, n, 0.0f, state_of(state, nr, channels), NULL, 0, y, stride);
+        reference(nr, channels, n, 0.0f, state_of(state, nr, channels), NULL, 0, want, stride);
+        verdict(c, same_bits(c, y, want, floats), "c %lld n %lld without x", (long long)channels, (long long)n);
     }
 }
 
 /* ---- map ---- */
 
 static void map_with(check *c, const atl_kernel_entry *entry, atl_map_fn *fn, const float *dense, int64_t d,
-                     int64_t rows, int64_t keys, const float *k, const float *statistics, float *map, int64_t stride,
-                     int stream) {
+                     int64_t rows, int64_t keys, const float *k, const float *statistics, const float *bias, float *map,
+                     int64_t stride, int stream) {
     float *q = array(c, 2, ceil_to(rows, entry->mr) * d);
     pack_rows(dense, rows, d, entry->mr, q);
-    fn(q, k, d, rows, keys, statistics, statistics + rows, map, stride, stream);
+    fn(q, k, d, rows, keys, statistics, statistics + rows, bias, map, stride, stream);
 }
 
 /* The largest score of a query as attention would have found it: the specified sums, NaN passed over. */
@@ -265,10 +286,16 @@ void check_map(check *c, atl_map_fn *kernel, atl_map_fn *reference) {
             statistics[r] = top_score(dense + r * d, k, d, keys);
             statistics[rows + r] = 1.0f / (float)pick(c, 1, 60);
         }
+        float *bias = keys % 4 == 1 ? array(c, 6, (rows - 1) * ATL_BLOCK + keys) : NULL;
+        if (bias) {
+            random_bias(c, bias, (rows - 1) * ATL_BLOCK + keys);
+            for (int64_t r = 0; r < rows; r++)
+                statistics[r] += 8.0f; /* more than any bias */
+        }
         memset(map, 0, (size_t)floats * sizeof *map);
         memset(want, 0, (size_t)floats * sizeof *map);
-        map_with(c, c->entry, kernel, dense, d, rows, keys, k, statistics, map, stride, stream);
-        map_with(c, c->scalar, reference, dense, d, rows, keys, k, statistics, want, stride, 0);
+        map_with(c, c->entry, kernel, dense, d, rows, keys, k, statistics, bias, map, stride, stream);
+        map_with(c, c->scalar, reference, dense, d, rows, keys, k, statistics, bias, want, stride, 0);
         verdict(c, same_bits(c, map, want, floats), "d %lld rows %lld keys %lld", (long long)d, (long long)rows,
                 (long long)keys);
     }

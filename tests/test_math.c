@@ -122,7 +122,7 @@ static void weights_of(const atl_kernels *table, const float *t, float *p) {
     static float scores[ATL_BLOCK * 32];
     float k[ATL_BLOCK] = {1.0f}, v[ATL_BLOCK] = {1.0f}, max[32] = {0}, sum[32] = {0};
     float out[32] = {0};
-    table->attend.fn(t, k, v, 1, 1, 1, (atl_attend_state){max, sum, out}, scores);
+    table->attend.fn(t, k, v, 1, 1, 1, (atl_attend_state){max, sum, out}, scores, NULL, 0);
     memcpy(p, out, (size_t)table->attend.nr * sizeof *p);
 }
 
@@ -157,7 +157,7 @@ Test(math, map_weights_within_1_1_ulp, .timeout = 1800) {
     for (uint64_t bits = 0x80000000u, end = bits + 0x42fc0000u; bits <= end;) {
         for (int i = 0; i < rows; i++, bits += step())
             t[i] = from_bits((uint32_t)(bits <= end ? bits : end));
-        table.map.fn(t, k, 1, rows, 1, zeros, ones, p, 1, 0);
+        table.map.fn(t, k, 1, rows, 1, zeros, ones, NULL, p, 1, 0);
         for (int i = 0; i < rows; i++)
             compare(&w, t[i], p[i], exp2((double)t[i]), 0);
     }

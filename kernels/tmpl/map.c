@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Template: rows of the attention map from the finished statistics, lanes = keys, so that rows are stored whole. */
+#include "state.h"
 #include "tile.h"
 
 /* `mr` queries against VL*TILE_NV keys, of which `keys` exist. */
 V_INLINE void map_tile(int mr, const float *q, const float *k, int64_t d, int64_t keys, const float *max,
-                       const float *inverse, float *map, int64_t stride, int stream) {
+                       const float *inverse, const float *bias, float *map, int64_t stride, int stream) {
     tile total;
     tile_product(mr, q, 1, TILE_MR, k, ATL_PANEL_ROW, d < ATL_BLOCK ? d : ATL_BLOCK, total);
     for (int64_t d0 = ATL_BLOCK; d0 < d; d0 += ATL_BLOCK) {
@@ -26,7 +27,8 @@ V_INLINE void map_tile(int mr, const float *q, const float *k, int64_t d, int64_
             if (keys <= v * VL)
                 break;
             float *to = map + r * stride + v * VL;
-            vf p = v_mul(v_exp2_map(v_sub(total[r][v], top)), scale);
+            vf s = bias ? biased(total[r][v], v_load_part(bias + r * ATL_BLOCK + v * VL, keys - v * VL)) : total[r][v];
+            vf p = v_mul(v_exp2_map(v_sub(s, top)), scale);
             if (stream && keys >= (v + 1) * VL)
                 v_stream(to, p);
             else
@@ -36,17 +38,19 @@ V_INLINE void map_tile(int mr, const float *q, const float *k, int64_t d, int64_
 }
 
 void TILE_KERNEL(map)(const float *q, const float *k, int64_t d, int64_t rows, int64_t keys, const float *max,
-                      const float *inverse, float *map, int64_t stride, int stream) {
+                      const float *inverse, const float *bias, float *map, int64_t stride, int stream) {
     for (int64_t i = 0; i < rows; i += TILE_MR) {
         const float *qi = q + i * d;
         for (int64_t j = 0; j < keys; j += TILE_NR) {
             float *to = map + i * stride + j;
+            const float *bi = bias ? bias + i * ATL_BLOCK + j : 0;
             if (i + TILE_MR <= rows) {
-                map_tile(TILE_MR, qi, k + j, d, keys - j, max + i, inverse + i, to, stride, stream);
+                map_tile(TILE_MR, qi, k + j, d, keys - j, max + i, inverse + i, bi, to, stride, stream);
                 continue;
             }
             for (int64_t r = 0; r < rows - i; r++)
-                map_tile(1, qi + r, k + j, d, keys - j, max + i + r, inverse + i + r, to + r * stride, stride, stream);
+                map_tile(1, qi + r, k + j, d, keys - j, max + i + r, inverse + i + r, bi ? bi + r * ATL_BLOCK : 0,
+                         to + r * stride, stride, stream);
         }
     }
     if (stream)

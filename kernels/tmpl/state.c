@@ -32,8 +32,9 @@ V_INLINE void finish_lanes(int64_t nr, int64_t c, int64_t i, int64_t n, float ga
             if (v * VL >= n)
                 break;
             vf out = v_mul(v_load(state.out + r * nr + at), inverse[v]);
-            vf residual = v_load_part(x + r * x_stride + at, n - v * VL);
-            v_store_part(y + r * y_stride + at, n - v * VL, v_fma(v_set(gamma), out, residual));
+            vf end =
+                x ? v_fma(v_set(gamma), out, v_load_part(x + r * x_stride + at, n - v * VL)) : v_add(out, v_zero());
+            v_store_part(y + r * y_stride + at, n - v * VL, end);
         }
     }
 }

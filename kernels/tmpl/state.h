@@ -11,4 +11,15 @@ V_INLINE vf rescale(vf max, vf top) {
     return v_select_gt(top, max, v_exp2_weight(v_sub(max, top)), v_set(1.0f));
 }
 
+/* What `yes` is where a bias excludes its key: where it is -inf. */
+V_INLINE vf where_excluded(vf bias, vf yes, vf no) {
+    return v_select_gt(v_set(-0x1.fffffep+127f), bias, yes, no);
+}
+
+/* A score and its bias: -inf where that excludes the key, 0 where it is +inf, whatever the score is. */
+V_INLINE vf biased(vf score, vf bias) {
+    vf sum = v_select_gt(bias, v_set(0x1.fffffep+127f), v_zero(), v_add(score, bias));
+    return where_excluded(bias, v_set(-__builtin_inff()), sum);
+}
+
 #endif

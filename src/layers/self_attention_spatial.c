@@ -65,11 +65,13 @@ static atl_status plan(atl_plan *plan, atl_error *error) {
         return status;
     int64_t width = layer->widths['d'];
     atl_attend_op *attend = &plan->op.spatial.attend;
-    *attend = (atl_attend_op){.d = width,
+    *attend = (atl_attend_op){.heads = 1,
+                              .d = width,
                               .c = plan->channels,
                               .queries = plan->positions,
                               .keys = plan->positions,
                               .scale = (float)layer->params[SCALE],
+                              .into_y = 1,
                               .gamma = layer->linears[1].weight[0],
                               .q = rows_from(project->to, 0),
                               .k = rows_from(project->to, width),

@@ -5,12 +5,14 @@
  * are merged in order; the chunks depend on the per-sample shape alone, and one task runs all of them when tiles
  * suffice.
  */
+#include <math.h>
 #include <string.h>
 
 #include "../arena.h"
 #include "../memory.h"
 #include "../error.h"
 #include "../plan.h"
+#include "mask.h"
 #include "ops.h"
 
 enum {
@@ -32,7 +34,7 @@ static const float floor_score = -2e30f;
 
 /* Frozen: changes bits. */
 static void split_keys(atl_attend_op *op) {
-    int64_t groups = atl_ceil_div(op->queries, LANE_GROUP), blocks = atl_ceil_div(op->keys, ATL_BLOCK);
+    int64_t groups = op->heads * atl_ceil_div(op->queries, LANE_GROUP), blocks = atl_ceil_div(op->keys, ATL_BLOCK);
     int64_t wanted = atl_min(atl_ceil_div(WANTED_PIECES, groups), atl_ceil_div(op->keys, CHUNK_MIN_KEYS));
     op->chunk_blocks = atl_ceil_div(blocks, wanted);
     op->chunks = atl_ceil_div(blocks, op->chunk_blocks);
@@ -47,13 +49,19 @@ static atl_status reserve_scratch(atl_plan *plan, atl_attend_op *op, atl_error *
     const struct {
         atl_offset *at;
         int64_t a, b;
-    } slot[] = {{&op->q_lanes, op->d, op->tile},   {&op->scores, ATL_BLOCK, nr},
-                {&op->state, op->c + 2, op->tile}, {&op->other_state, op->chunks > 1 ? op->c + 2 : 0, op->tile},
-                {&op->map_q, op->d, MAP_ROWS},     {&op->map_statistics, 2, MAP_ROWS}};
-    atl_status status = atl_reserve_sample(plan, &op->statistics, 2, tiles, op->tile, error);
-    if (status == ATL_OK)
-        status = atl_reserve_sample(plan, &op->partial, op->chunks > 1 ? op->chunks : 0, (op->c + 2) * tiles, op->tile,
-                                    error);
+    } slot[] = {{&op->q_lanes, op->d, op->tile},
+                {&op->scores, ATL_BLOCK, nr},
+                {&op->state, op->c + 2, op->tile},
+                {&op->other_state, op->chunks > 1 ? op->c + 2 : 0, op->tile},
+                {&op->map_q, op->d, MAP_ROWS},
+                {&op->map_statistics, 2, MAP_ROWS},
+                {&op->bias, op->masked ? ATL_BLOCK : 0, nr},
+                {&op->map_bias, op->masked ? ATL_BLOCK : 0, MAP_ROWS}};
+    atl_status status = ATL_OK;
+    if (plan->info.map_rank)
+        status = atl_reserve_sample(plan, &op->statistics, op->heads * 2, tiles, op->tile, error);
+    if (status == ATL_OK && op->chunks > 1)
+        status = atl_reserve_sample(plan, &op->partial, op->heads * op->chunks, (op->c + 2) * tiles, op->tile, error);
     for (size_t i = 0; status == ATL_OK && i < sizeof slot / sizeof *slot; i++)
         status = atl_reserve_slot(plan, slot[i].at, slot[i].a, slot[i].b, 1, error);
     return status;
@@ -64,14 +72,15 @@ atl_status atl_attend_plan(atl_plan *plan, atl_attend_op *op, atl_error *error) 
     int64_t threads = atl_pool_threads(plan->engine->pool);
     split_keys(op);
     op->tile = atl_min(TILE_MAX, TILE_STATE / (op->c * (int64_t)sizeof(float)));
-    int64_t fair = atl_ceil_div(op->queries, TASKS_PER_THREAD * threads); /* keep all threads busy on one sample */
+    int64_t fair =
+        atl_ceil_div(op->queries * op->heads, TASKS_PER_THREAD * threads); /* keep all threads busy on one sample */
     op->tile = atl_max(nr, atl_min(op->tile, fair) / nr * nr);
     return reserve_scratch(plan, op, error);
 }
 
 int64_t atl_attend_samples(const atl_plan *plan, const atl_attend_op *op) {
     int64_t tasks = BUSY_TASKS * (int64_t)atl_pool_threads(plan->engine->pool);
-    return atl_ceil_div(tasks, atl_ceil_div(op->queries, op->tile));
+    return atl_ceil_div(tasks, op->heads * atl_ceil_div(op->queries, op->tile));
 }
 
 /* ---- states ---- */
@@ -80,9 +89,10 @@ typedef struct job {
     const atl_run_state *run;
     const atl_attend_op *op;
     const atl_kernels *kernels;
-    float slope; /* scale * log2(e): queries are multiplied by it, so that weights are powers of 2 */
-    int64_t tiles, wants_statistics;
-    int64_t row_tasks; /* of the map, a sample */
+    float slope;   /* scale * log2(e): queries are multiplied by it, so that weights are powers of 2 */
+    int64_t tiles; /* of a head */
+    int wants_statistics;
+    int64_t row_tasks; /* of the map, a head */
     int stream_map;    /* the maps of the run are larger than the last-level cache */
 } job;
 
@@ -97,13 +107,72 @@ static void clear_state(const atl_attend_op *op, float *state) {
         state[op->c * op->tile + i] = floor_score;
 }
 
-/* Queries [from, from + tile), scaled, as lane panels [d][nr]; zero beyond the last. */
-static void load_queries(const job *j, int64_t b, int64_t from, float *lanes) {
+/* A head of a sample of the run. */
+typedef struct head {
+    int64_t b, h;
+    atl_panels q, k, v, to;
+    atl_mask mask;
+} head;
+
+static atl_panels head_panels(atl_panels panels, int64_t h, int64_t rows) {
+    panels.row += h * rows;
+    return panels;
+}
+
+static atl_mask head_mask(const job *j, int64_t b, int64_t h) {
+    const atl_attend_op *op = j->op;
+    const atl_run_state *run = j->run;
+    atl_mask mask = {.causal = op->causal, .keys = op->keys, .blind_bias = op->blind_zero ? -INFINITY : INFINITY};
+    atl_sample sample = atl_run_sample(run, b);
+    if (op->masked && sample.mask) {
+        mask.bytes = sample.mask + h * run->mask.head;
+        mask.byte_query = run->mask.query;
+        mask.byte_key = run->mask.key;
+    }
+    if (op->masked && sample.additive) {
+        mask.additive = sample.additive + h * run->additive.head;
+        mask.additive_query = run->additive.query;
+        mask.additive_key = run->additive.key;
+    }
+    return mask;
+}
+
+/* The head that comes `index`th in the run. */
+static head run_head(const job *j, int64_t index) {
+    const atl_attend_op *op = j->op;
+    int64_t b = index / op->heads, h = index % op->heads;
+    return (head){b,
+                  h,
+                  head_panels(op->q, h, op->d),
+                  head_panels(op->k, h, op->d),
+                  head_panels(op->v, h, op->c),
+                  head_panels(op->to, h, op->c),
+                  head_mask(j, b, h)};
+}
+
+/* A tile of queries of a head; blind[i] where query `from` + i sees no key. */
+typedef struct query_tile {
+    head head;
+    int64_t from, used;
+    uint8_t blind[TILE_MAX];
+} query_tile;
+
+static void open_tile(const job *j, int64_t index, int64_t tile, query_tile *t) {
+    const atl_attend_op *op = j->op;
+    t->head = run_head(j, index);
+    t->from = tile * op->tile;
+    t->used = atl_min(op->tile, op->queries - t->from);
+    if (!atl_mask_is_empty(&t->head.mask))
+        atl_mask_blind(&t->head.mask, t->from, t->used, t->blind);
+}
+
+/* The queries of a tile, scaled, as lane panels [d][nr]; zero beyond the last. */
+static void load_queries(const job *j, const query_tile *t, float *lanes) {
     const atl_attend_op *op = j->op;
     int64_t nr = j->kernels->attend.nr;
     for (int64_t p = 0; p < op->tile; p += nr) {
-        int64_t i = from + p, n = atl_max(0, atl_min(nr, op->queries - i));
-        const float *q = n ? atl_panels_block(j->run, b, &op->q, i / ATL_BLOCK) + i % ATL_BLOCK : NULL;
+        int64_t i = t->from + p, n = atl_max(0, atl_min(nr, t->used - p));
+        const float *q = n ? atl_panels_block(j->run, t->head.b, &t->head.q, i / ATL_BLOCK) + i % ATL_BLOCK : NULL;
         for (int64_t l = 0; l < op->d; l++) {
             float *to = lanes + (p * op->d + l * nr);
             if (n)
@@ -115,20 +184,59 @@ static void load_queries(const job *j, int64_t b, int64_t from, float *lanes) {
     }
 }
 
-/* One chunk of keys over a tile of queries, into a cleared state. */
-static void attend_chunk(const job *j, int64_t b, int64_t tile, int64_t chunk, const float *lanes, float *scores,
-                         float *state) {
+static int is_finite(const float *rows, int64_t count, int64_t n) {
+    uint32_t largest = 0;
+    for (int64_t r = 0; r < count; r++)
+        for (int64_t i = 0; i < n; i++) {
+            uint32_t bits;
+            memcpy(&bits, rows + r * ATL_PANEL_ROW + i, sizeof bits);
+            bits &= 0x7f800000u;
+            largest = bits > largest ? bits : largest;
+        }
+    return largest < 0x7f800000u;
+}
+
+/* The bias of nr queries for a block of keys, as the kernel takes it; 0 beyond the last query. */
+static void load_bias(const query_tile *t, int64_t p, int64_t nr, int64_t key, int64_t keys, float *bias) {
+    for (int64_t i = 0; i < nr; i++) {
+        if (p + i < t->used)
+            atl_mask_bias(&t->head.mask, t->from + p + i, t->blind[p + i], key, keys, bias + i, nr);
+        for (int64_t k = 0; k < keys && p + i >= t->used; k++)
+            bias[k * nr + i] = 0.0f;
+    }
+}
+
+/* One block of keys over a tile of queries. */
+static void attend_block(const job *j, const query_tile *t, int64_t block, float *scratch, float *state) {
     const atl_attend_op *op = j->op;
-    int64_t nr = j->kernels->attend.nr, used = atl_min(op->tile, op->queries - tile * op->tile);
+    const float *k = atl_panels_block(j->run, t->head.b, &t->head.k, block);
+    const float *v = atl_panels_block(j->run, t->head.b, &t->head.v, block);
+    int64_t nr = j->kernels->attend.nr, key = block * ATL_BLOCK, keys = atl_min(ATL_BLOCK, op->keys - key);
+    int unmasked = atl_mask_is_empty(&t->head.mask), careful = -1; /* not known yet */
+    float *lanes = scratch + op->q_lanes, *bias = scratch + op->bias, *scores = scratch + op->scores;
+    for (int64_t p = 0; p < t->used; p += nr) {
+        atl_sight sight = ATL_SEES_ALL;
+        if (!unmasked)
+            sight = atl_mask_sight(&t->head.mask, t->from + p, atl_min(nr, t->used - p), t->blind + p, key, keys);
+        if (sight == ATL_SEES_NONE)
+            continue;
+        if (sight == ATL_SEES_SOME) {
+            load_bias(t, p, nr, key, keys, bias);
+            careful = careful >= 0 ? careful : !is_finite(v, op->c, keys);
+        }
+        j->kernels->attend.fn(lanes + p * op->d, k, v, op->d, op->c, keys, panel_state(op, state, p), scores,
+                              sight == ATL_SEES_SOME ? bias : NULL, sight == ATL_SEES_SOME && careful);
+    }
+}
+
+/* One chunk of keys over a tile of queries, into a cleared state. */
+static void attend_chunk(const job *j, const query_tile *t, int64_t chunk, float *scratch, float *state) {
+    const atl_attend_op *op = j->op;
     int64_t first = chunk * op->chunk_blocks,
             end = atl_min(first + op->chunk_blocks, atl_ceil_div(op->keys, ATL_BLOCK));
     clear_state(op, state);
-    for (int64_t block = first; block < end; block++) {
-        const float *k = atl_panels_block(j->run, b, &op->k, block), *v = atl_panels_block(j->run, b, &op->v, block);
-        int64_t keys = atl_min(ATL_BLOCK, op->keys - block * ATL_BLOCK);
-        for (int64_t p = 0; p < used; p += nr)
-            j->kernels->attend.fn(lanes + p * op->d, k, v, op->d, op->c, keys, panel_state(op, state, p), scores);
-    }
+    for (int64_t block = first; block < end; block++)
+        attend_block(j, t, block, scratch, state);
 }
 
 static void merge_states(const job *j, float *into, float *from) {
@@ -138,19 +246,38 @@ static void merge_states(const job *j, float *into, float *from) {
         j->kernels->merge.fn(nr, op->c, panel_state(op, into, p), panel_state(op, from, p));
 }
 
-static void finish_tile(const job *j, int64_t b, int64_t tile, float *state) {
+/* Where the maxima of a head's queries are kept for the map; their sums follow. */
+static float *head_statistics(const job *j, const head *head) {
+    return atl_run_workspace(j->run, head->b) + j->op->statistics + head->h * 2 * j->tiles * j->op->tile;
+}
+
+static void store_panel(const job *j, const query_tile *t, int64_t p, atl_attend_state state) {
     const atl_attend_op *op = j->op;
     const atl_run_state *run = j->run;
-    atl_sample sample = atl_run_sample(run, b);
-    int64_t nr = j->kernels->attend.nr, from = tile * op->tile, used = atl_min(op->tile, op->queries - from);
-    for (int64_t p = 0; p < used; p += nr)
-        j->kernels->finish.fn(nr, op->c, atl_min(nr, used - p), op->gamma, panel_state(op, state, p),
-                              sample.x + from + p, run->x_row, sample.y + from + p, run->y_row);
+    int64_t nr = j->kernels->attend.nr, n = atl_min(nr, t->used - p), i = t->from + p;
+    if (op->into_y) {
+        atl_sample sample = atl_run_sample(run, t->head.b);
+        j->kernels->finish.fn(nr, op->c, n, op->gamma, state, sample.x + i, run->x_row, sample.y + i, run->y_row);
+    } else {
+        float *to = atl_panels_block(run, t->head.b, &t->head.to, i / ATL_BLOCK) + i % ATL_BLOCK;
+        j->kernels->finish.fn(nr, op->c, n, 0.0f, state, NULL, 0, to, ATL_PANEL_ROW);
+    }
+}
+
+static void finish_tile(const job *j, const query_tile *t, float *state) {
+    const atl_attend_op *op = j->op;
+    int64_t nr = j->kernels->attend.nr;
+    float *sums = state + (op->c + 1) * op->tile;
+    /* nothing divided by nothing is 0 in a blind row that is to be 0 */
+    for (int64_t i = 0; i < t->used && op->blind_zero && !atl_mask_is_empty(&t->head.mask); i++)
+        sums[i] = t->blind[i] ? 1.0f : sums[i];
+    for (int64_t p = 0; p < t->used; p += nr)
+        store_panel(j, t, p, panel_state(op, state, p));
     if (!j->wants_statistics)
         return;
-    float *max = atl_run_workspace(run, b) + op->statistics;
-    memcpy(max + from, state + op->c * op->tile, (size_t)used * sizeof(float));
-    memcpy(max + j->tiles * op->tile + from, state + (op->c + 1) * op->tile, (size_t)used * sizeof(float));
+    float *max = head_statistics(j, &t->head);
+    memcpy(max + t->from, state + op->c * op->tile, (size_t)t->used * sizeof(float));
+    memcpy(max + j->tiles * op->tile + t->from, sums, (size_t)t->used * sizeof(float));
 }
 
 /* ---- tasks ---- */
@@ -158,40 +285,46 @@ static void finish_tile(const job *j, int64_t b, int64_t tile, float *state) {
 static void whole_tile(void *context, int64_t task, int slot) {
     const job *j = context;
     const atl_attend_op *op = j->op;
-    int64_t b = task / j->tiles, tile = task % j->tiles;
-    float *scratch = atl_run_scratch(j->run, slot);
-    float *lanes = scratch + op->q_lanes, *state = scratch + op->state, *other = scratch + op->other_state;
-    load_queries(j, b, tile * op->tile, lanes);
+    float *scratch = atl_run_scratch(j->run, slot), *state = scratch + op->state, *other = scratch + op->other_state;
+    query_tile t;
+    open_tile(j, task / j->tiles, task % j->tiles, &t);
+    load_queries(j, &t, scratch + op->q_lanes);
     for (int64_t chunk = 0; chunk < op->chunks; chunk++) {
-        attend_chunk(j, b, tile, chunk, lanes, scratch + op->scores, chunk ? other : state);
+        attend_chunk(j, &t, chunk, scratch, chunk ? other : state);
         if (chunk)
             merge_states(j, state, other);
     }
-    finish_tile(j, b, tile, state);
+    finish_tile(j, &t, state);
 }
 
-static float *partial_state(const job *j, int64_t b, int64_t tile, int64_t chunk) {
+/* The state of one chunk of a tile, of the head that comes `index`th in the run. */
+static float *partial_state(const job *j, int64_t index, int64_t tile, int64_t chunk) {
     const atl_attend_op *op = j->op;
-    return atl_run_workspace(j->run, b) + op->partial + (tile * op->chunks + chunk) * state_floats(op);
+    int64_t at = (index % op->heads * j->tiles + tile) * op->chunks + chunk;
+    return atl_run_workspace(j->run, index / op->heads) + op->partial + at * state_floats(op);
 }
 
 static void chunk_of_tile(void *context, int64_t task, int slot) {
     const job *j = context;
     const atl_attend_op *op = j->op;
-    int64_t chunk = task % op->chunks, tile = task / op->chunks % j->tiles, b = task / op->chunks / j->tiles;
+    int64_t chunk = task % op->chunks, tile = task / op->chunks % j->tiles, index = task / op->chunks / j->tiles;
     float *scratch = atl_run_scratch(j->run, slot);
-    load_queries(j, b, tile * op->tile, scratch + op->q_lanes);
-    attend_chunk(j, b, tile, chunk, scratch + op->q_lanes, scratch + op->scores, partial_state(j, b, tile, chunk));
+    query_tile t;
+    open_tile(j, index, tile, &t);
+    load_queries(j, &t, scratch + op->q_lanes);
+    attend_chunk(j, &t, chunk, scratch, partial_state(j, index, tile, chunk));
 }
 
 static void merge_tile(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
-    int64_t b = task / j->tiles, tile = task % j->tiles;
-    float *state = partial_state(j, b, tile, 0);
+    int64_t index = task / j->tiles, tile = task % j->tiles;
+    query_tile t;
+    open_tile(j, index, tile, &t);
+    float *state = partial_state(j, index, tile, 0);
     for (int64_t chunk = 1; chunk < j->op->chunks; chunk++)
-        merge_states(j, state, partial_state(j, b, tile, chunk));
-    finish_tile(j, b, tile, state);
+        merge_states(j, state, partial_state(j, index, tile, chunk));
+    finish_tile(j, &t, state);
 }
 
 /* ---- the map ---- */
@@ -202,35 +335,42 @@ static int64_t map_position(const atl_run_state *run, int64_t r) {
 }
 
 /* Gathers the queries of `count` map rows from row `first` on, their maxima and the inverses of their sums. */
-static void load_map_rows(const job *j, int64_t b, int64_t first, int64_t count, float *q, float *statistics) {
+static void load_map_rows(const job *j, const head *head, int64_t first, int64_t count, float *q, float *statistics,
+                          uint8_t *blind) {
     const atl_attend_op *op = j->op;
-    const float *max = atl_run_workspace(j->run, b) + op->statistics;
+    const float *max = head_statistics(j, head);
     int64_t mr = j->kernels->map.mr;
     for (int64_t r = 0; r < count; r++) {
         int64_t i = map_position(j->run, first + r);
-        const float *from = atl_panels_block(j->run, b, &op->q, i / ATL_BLOCK) + i % ATL_BLOCK;
-        for (int64_t l = 0; l < op->d; l++) {
+        const float *from = atl_panels_block(j->run, head->b, &head->q, i / ATL_BLOCK) + i % ATL_BLOCK;
+        for (int64_t l = 0; l < op->d; l++)
             q[(r / mr * op->d + l) * mr + r % mr] = from[l * ATL_PANEL_ROW] * j->slope;
-        }
         statistics[r] = max[i];
         statistics[MAP_ROWS + r] = 1.0f / max[j->tiles * op->tile + i];
+        if (!atl_mask_is_empty(&head->mask))
+            atl_mask_blind(&head->mask, i, 1, blind + r);
     }
 }
 
 static void map_rows(void *context, int64_t task, int slot) {
     const job *j = context;
     const atl_attend_op *op = j->op;
-    int64_t b = task / j->row_tasks, first = task % j->row_tasks * MAP_ROWS;
-    int64_t count = atl_min(MAP_ROWS, j->run->map_rows.count - first);
+    head head = run_head(j, task / j->row_tasks);
+    int64_t first = task % j->row_tasks * MAP_ROWS, count = atl_min(MAP_ROWS, j->run->map_rows.count - first);
     float *scratch = atl_run_scratch(j->run, slot), *q = scratch + op->map_q,
-          *statistics = scratch + op->map_statistics;
-    float *map = atl_run_sample(j->run, b).map + first * op->keys;
+          *statistics = scratch + op->map_statistics,
+          *bias = atl_mask_is_empty(&head.mask) ? NULL : scratch + op->map_bias;
+    float *map = atl_run_sample(j->run, head.b).map + (head.h * j->run->map_rows.count + first) * op->keys;
     int stream = j->stream_map && ((uintptr_t)map | (uintptr_t)op->keys * sizeof(float)) % ATL_ALIGN == 0;
-    load_map_rows(j, b, first, count, q, statistics);
-    for (int64_t key = 0; key < op->keys; key += ATL_BLOCK)
-        j->kernels->map.fn(q, atl_panels_block(j->run, b, &op->k, key / ATL_BLOCK), op->d, count,
-                           atl_min(ATL_BLOCK, op->keys - key), statistics, statistics + MAP_ROWS, map + key, op->keys,
-                           stream);
+    uint8_t blind[MAP_ROWS];
+    load_map_rows(j, &head, first, count, q, statistics, blind);
+    for (int64_t key = 0; key < op->keys; key += ATL_BLOCK) {
+        int64_t keys = atl_min(ATL_BLOCK, op->keys - key);
+        for (int64_t r = 0; r < count && bias; r++)
+            atl_mask_bias(&head.mask, map_position(j->run, first + r), blind[r], key, keys, bias + r * ATL_BLOCK, 1);
+        j->kernels->map.fn(q, atl_panels_block(j->run, head.b, &head.k, key / ATL_BLOCK), op->d, count, keys,
+                           statistics, statistics + MAP_ROWS, bias, map + key, op->keys, stream);
+    }
 }
 
 /* ---- run ---- */
@@ -245,9 +385,9 @@ void atl_attend_run(const atl_run_state *run, const atl_attend_op *op) {
              atl_ceil_div(op->queries, op->tile),
              has_map,
              atl_ceil_div(run->map_rows.count, MAP_ROWS),
-             (double)run->batch * (double)run->map_rows.count * (double)op->keys * sizeof(float) >
+             (double)(run->batch * op->heads) * (double)run->map_rows.count * (double)op->keys * sizeof(float) >
                  (double)atl_engine_cache(run->plan->engine)};
-    int64_t tasks = run->batch * j.tiles;
+    int64_t tasks = run->batch * op->heads * j.tiles;
     if (op->chunks == 1 || threads == 1 || tasks >= TASKS_PER_THREAD * threads) {
         atl_run_tasks(run, whole_tile, &j, tasks);
     } else {
@@ -255,16 +395,18 @@ void atl_attend_run(const atl_run_state *run, const atl_attend_op *op) {
         atl_run_tasks(run, merge_tile, &j, tasks);
     }
     if (has_map)
-        atl_run_tasks(run, map_rows, &j, run->batch * j.row_tasks);
+        atl_run_tasks(run, map_rows, &j, run->batch * op->heads * j.row_tasks);
 }
 
 void atl_attend_describe(const atl_plan *plan, const atl_attend_op *op, atl_text *text) {
     const atl_kernels *k = &plan->engine->kernels;
-    atl_text_add(text,
-                 "attend: %lld queries x %lld keys, d %lld, c %lld, tiles of %lld queries, blocks of %d keys, "
-                 "%lld chunk%s (%s, %s, %s)\n",
-                 (long long)op->queries, (long long)op->keys, (long long)op->d, (long long)op->c, (long long)op->tile,
-                 ATL_BLOCK, (long long)op->chunks, op->chunks == 1 ? "" : "s", k->attend.variant, k->merge.variant,
-                 k->finish.variant);
-    atl_text_add(text, "map: on request, recomputed by rows from max and sum (%s)\n", k->map.variant);
+    atl_text_add(
+        text,
+        "attend: %lld head%s of %lld queries x %lld keys, d %lld, c %lld, tiles of %lld queries, blocks of %d keys, "
+        "%lld chunk%s (%s, %s, %s)\n",
+        (long long)op->heads, op->heads == 1 ? "" : "s", (long long)op->queries, (long long)op->keys, (long long)op->d,
+        (long long)op->c, (long long)op->tile, ATL_BLOCK, (long long)op->chunks, op->chunks == 1 ? "" : "s",
+        k->attend.variant, k->merge.variant, k->finish.variant);
+    if (plan->info.map_rank)
+        atl_text_add(text, "map: on request, recomputed by rows from max and sum (%s)\n", k->map.variant);
 }

@@ -213,22 +213,27 @@ atl_status atl_project_plan(struct atl_plan *plan, struct atl_linear *linear, at
 void atl_project_run(const struct atl_run_state *run, const atl_project_op *op);
 void atl_project_describe(const struct atl_plan *plan, const atl_project_op *op, atl_text *text);
 
-/* ---- attend: softmax(scale q k) v over panels, y = gamma * result + x, and the map ---- */
+/* ---- attend: softmax(scale q k + masks) v over panels, per head; y = gamma * result + x, or the result into panels ---- */
 
 typedef struct atl_attend_op {
-    int64_t d, c, queries, keys;
-    float scale; /* of the logits */
+    int64_t heads, d, c, queries, keys; /* d and c of a head */
+    float scale;                        /* of the logits */
     float gamma;
-    atl_panels q, k, v;
+    atl_panels q, k, v; /* head h: d, d and c rows from row + h times as many on */
+    int into_y;         /* else the result goes into the panels `to`, c rows a head */
+    atl_panels to;
+    int masked;     /* the run's masks count, and causal */
+    int causal;     /* key j is visible to query i when j <= i */
+    int blind_zero; /* rows that see no key are 0, not the mean of all values */
     int64_t tile;   /* queries of a task, a multiple of nr */
-    int64_t chunks; /* runs of keys whose states are merged in order: a function of queries and keys alone */
+    int64_t chunks; /* runs of keys whose states are merged in order: a function of queries, keys and heads alone */
     int64_t chunk_blocks;
-    atl_offset partial;                                                    /* chunk states, when there are several */
-    atl_offset statistics;                                                 /* max and sum per query, for the map */
-    atl_offset q_lanes, scores, state, other_state, map_q, map_statistics; /* in the slot's scratch */
+    atl_offset partial;    /* chunk states, when there are several */
+    atl_offset statistics; /* max and sum per query, for the map */
+    atl_offset q_lanes, scores, bias, state, other_state, map_q, map_statistics, map_bias; /* in the slot's scratch */
 } atl_attend_op;
 
-/* d, c, queries, keys, scale, gamma and the panels are set by the layer. */
+/* All up to blind_zero is set by the layer. */
 atl_status atl_attend_plan(struct atl_plan *plan, atl_attend_op *op, atl_error *error);
 /* How many samples keep every thread busy for long enough that a wait for the last task costs little. */
 int64_t atl_attend_samples(const struct atl_plan *plan, const atl_attend_op *op);
