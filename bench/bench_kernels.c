@@ -22,8 +22,8 @@ typedef struct kernel_shape {
     atl_slot slot;
     const char *name;
     int64_t rows, n; /* rows of an array, elements of a row */
-    int64_t d, c;    /* channels of query and key (conv_gate: its k), and of the value (of an image) */
-    int option;      /* scale, scale_pixels: stream; unary: the function */
+    int64_t d, c; /* channels of query and key (conv_gate, conv: k; blend: branches), and of the value (of an image) */
+    int option;   /* scale, scale_pixels, blend: stream; unary: the function; max_pool: the step */
 } kernel_shape;
 
 static const kernel_shape shapes[] = {
@@ -63,6 +63,20 @@ static const kernel_shape shapes[] = {
     {ATL_SLOT_scale_pixels, "512x49", .n = 49, .c = 512},
     {ATL_SLOT_scale_pixels, "64x784", .n = 784, .c = 64},
     {ATL_SLOT_scale_pixels, "4096x784-stream", .n = 784, .c = 4096, .option = 1},
+    {ATL_SLOT_planes, "8x28x28-reach2", .rows = 28, .n = 28, .d = 5, .c = 8, .option = 1},
+    {ATL_SLOT_planes, "4x56x56-reach2-stride2", .rows = 56, .n = 56, .d = 5, .c = 4, .option = 2},
+    {ATL_SLOT_conv, "64to64-k3-28", .rows = 64, .n = 28, .d = 3, .c = 64},
+    {ATL_SLOT_conv, "8to8-k3-28", .rows = 8, .n = 28, .d = 3, .c = 8},
+    {ATL_SLOT_conv, "8to8-k5-28", .rows = 8, .n = 28, .d = 5, .c = 8},
+    {ATL_SLOT_conv, "4to4-k3-28", .rows = 4, .n = 28, .d = 3, .c = 4},
+    {ATL_SLOT_conv, "1to1-k3-28", .rows = 1, .n = 28, .d = 3, .c = 1},
+    {ATL_SLOT_conv, "256to256-k3-7", .rows = 256, .n = 7, .d = 3, .c = 256},
+    {ATL_SLOT_blend, "2x64x784", .rows = 64, .n = 784, .d = 2},
+    {ATL_SLOT_blend, "2x1024x784-stream", .rows = 1024, .n = 784, .d = 2, .option = 1},
+    {ATL_SLOT_gate_add_relu, "128x784", .n = 784, .c = 128},
+    {ATL_SLOT_gate_add_relu, "512x49", .n = 49, .c = 512},
+    {ATL_SLOT_max_pool, "64x56x56-step2", .rows = 56, .n = 56, .c = 64, .option = 2},
+    {ATL_SLOT_max_pool, "128x28x28", .rows = 28, .n = 28, .c = 128, .option = 1},
 };
 
 enum { SHAPES = sizeof shapes / sizeof *shapes };
@@ -234,7 +248,7 @@ static void bench_channel_pool(bench_state *state, atl_channel_pool_fn *kernel, 
     int64_t c = b->shape->c, n = b->shape->n;
     float *x = array(b, c * n), *mean = array(b, n), *max = array(b, n);
     while (bench_next(state))
-        kernel(x, n, c, n, mean, max);
+        kernel(x, n, c, n, NULL, mean, max);
     report_bytes(state, 4.0 * (double)(c * n));
 }
 
@@ -254,6 +268,66 @@ static void bench_scale_pixels(bench_state *state, atl_scale_pixels_fn *kernel, 
     while (bench_next(state))
         kernel(x, y, n, c, n, n, factor, b->shape->option, NULL);
     report_bytes(state, 8.0 * (double)(c * n));
+}
+
+static void bench_planes(bench_state *state, atl_planes_fn *kernel, kernel_bench *b) {
+    const kernel_shape *s = b->shape;
+    atl_planes_args args = {.channels = s->c, .x_row = s->rows * s->n, .height = s->rows, .width = s->n};
+    args.stride = args.phases = s->option;
+    args.reach = s->d / 2;
+    args.lines = s->rows / s->option + (s->d - 1) / s->option;
+    args.line = s->option == 1 ? s->n + args.reach : s->n / s->option + (s->d - 1) / s->option;
+    args.plane = args.lines * args.line + args.reach + ATL_SUM_LANES;
+    args.x = array(b, s->c * args.x_row);
+    args.to = array(b, s->c * args.phases * args.phases * args.plane);
+    while (bench_next(state))
+        kernel(&args);
+    report_bytes(state, 8.0 * (double)(s->c * args.x_row));
+}
+
+/* An n x n image with its padding, of which only stored pixels count. */
+static void bench_conv(bench_state *state, atl_conv_fn *kernel, kernel_bench *b) {
+    const kernel_shape *s = b->shape;
+    int64_t line = s->n + s->d / 2, plane = (s->n + s->d) * line, terms = s->c * s->d * s->d;
+    float *x = array(b, s->c * plane), *w = array(b, s->rows * terms), *scales = array(b, 2 * s->rows);
+    int32_t *offset = (int32_t *)array(b, terms);
+    for (int64_t l = 0; l < terms; l++)
+        offset[l] = (int32_t)(l / (s->d * s->d) * plane + l / s->d % s->d * line + l % s->d);
+    atl_conv_args args = {.rows = s->rows, .terms = terms, .weight = w, .offset = offset, .scale = scales, .relu = 1};
+    args.shift = scales + s->rows;
+    args.lines = args.width = s->n;
+    args.line = line;
+    args.x = x;
+    args.y_row = s->n * s->n;
+    args.y = array(b, s->rows * args.y_row);
+    while (bench_next(state))
+        kernel(&args);
+    report_peak_share(state, b, 2.0 * (double)(s->rows * terms * args.y_row));
+}
+
+static void bench_blend(bench_state *state, atl_blend_fn *kernel, kernel_bench *b) {
+    int64_t rows = b->shape->rows, n = b->shape->n, branches = b->shape->d;
+    float *x = array(b, branches * rows * n), *y = array(b, rows * n), *factor = array(b, branches * rows);
+    while (bench_next(state))
+        kernel(x, y, n, rows, branches, rows * n, n, n, factor, rows, b->shape->option);
+    report_bytes(state, 4.0 * (double)((branches + 1) * rows * n));
+}
+
+static void bench_gate_add_relu(bench_state *state, atl_gate_add_relu_fn *kernel, kernel_bench *b) {
+    int64_t c = b->shape->c, n = b->shape->n;
+    float *x = array(b, c * n), *y = array(b, c * n), *scale = array(b, c), *factor = array(b, n);
+    while (bench_next(state))
+        kernel(x, n, c, n, scale, factor, y, n);
+    report_bytes(state, 12.0 * (double)(c * n));
+}
+
+static void bench_max_pool(bench_state *state, atl_max_pool_fn *kernel, kernel_bench *b) {
+    int64_t c = b->shape->c, height = b->shape->rows, width = b->shape->n, step = b->shape->option;
+    int64_t n = ceil_to(height, step) / step * (ceil_to(width, step) / step);
+    float *x = array(b, c * height * width), *y = array(b, c * n);
+    while (bench_next(state))
+        kernel(x, height, width, height * width, c, step, 0, n, y, n);
+    report_bytes(state, 4.0 * (double)(c * (height * width + n)));
 }
 
 /* ---- the list ---- */

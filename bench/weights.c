@@ -2,6 +2,7 @@
 #include "weights.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,15 +42,44 @@ static int add_cbam_channel(weights *w, const shape_row *row, uint64_t *seed) {
            add_linear(w, "sharedMLP.2.weight", bias ? "sharedMLP.2.bias" : NULL, c, hidden, seed);
 }
 
-/* conv.weight [1, 2, k, k], of the mean and of the maximum. */
-static int add_cbam_spatial(weights *w, const shape_row *row, uint64_t *seed) {
-    int64_t k = shape_number(row, "k", 7);
-    if (add(w, "conv.weight", 2 * k * k, 0, sqrtf(1.5f) / (float)k, seed))
+/* A convolution [out, in, k, k]; `bias` NULL = without one. */
+static int add_conv(weights *w, const char *weight, const char *bias, int64_t out, int64_t in, int64_t k,
+                    uint64_t *seed) {
+    if (add(w, weight, out * in * k * k, 0, sqrtf(3.0f / (float)(in * k * k)), seed))
         return -1;
     atl_tensor *conv = &w->tensors[w->desc.tensor_count - 1];
     conv->rank = 4;
-    memcpy(conv->shape, (int64_t[]){1, 2, k, k}, 4 * sizeof(int64_t));
-    return shape_number(row, "bias", 0) ? add(w, "conv.bias", 1, 0, 0.5f, seed) : 0;
+    memcpy(conv->shape, (int64_t[]){out, in, k, k}, 4 * sizeof(int64_t));
+    return bias ? add(w, bias, out, 0, 0.5f, seed) : 0;
+}
+
+/* A batch norm: weight, bias, mean, variance. Weights and variances are positive. */
+static int add_norm(weights *w, const char *const names[4], int64_t channels, uint64_t *seed) {
+    for (int part = 0; part < 4; part++) {
+        if (add(w, names[part], channels, 0, 0.5f, seed))
+            return -1;
+        float *values = (float *)w->tensors[w->desc.tensor_count - 1].data;
+        for (int64_t i = 0; part % 3 == 0 && i < channels; i++)
+            values[i] += 1.0f;
+    }
+    return 0;
+}
+
+static int add_cbam_spatial(weights *w, const shape_row *row, uint64_t *seed) {
+    return add_conv(w, "conv.weight", shape_number(row, "bias", 0) ? "conv.bias" : NULL, 1, 2,
+                    shape_number(row, "k", 7), seed);
+}
+
+static int add_cbam_res(weights *w, const shape_row *row, uint64_t *seed) {
+    static const char *const norm[] = {"bn1.weight", "bn1.bias", "bn1.running_mean", "bn1.running_var"};
+    int64_t in = row->shape[0], out = shape_number(row, "out", 1), hidden = shape_number(row, "hidden", 1);
+    int64_t bias = shape_number(row, "bias", 1);
+    return add_conv(w, "conv1.weight", bias ? "conv1.bias" : NULL, out, in, shape_number(row, "k", 3), seed) ||
+           add_norm(w, norm, out, seed) ||
+           add_linear(w, "ca.sharedMLP.0.weight", bias ? "ca.sharedMLP.0.bias" : NULL, hidden, out, seed) ||
+           add_linear(w, "ca.sharedMLP.2.weight", bias ? "ca.sharedMLP.2.bias" : NULL, out, hidden, seed) ||
+           add_conv(w, "sa.conv.weight", bias ? "sa.conv.bias" : NULL, 1, 2, shape_number(row, "sa", 7), seed) ||
+           add_conv(w, "conv_res.weight", bias ? "conv_res.bias" : NULL, out, in, 1, seed);
 }
 
 static int add_self_attention_spatial(weights *w, const shape_row *row, uint64_t *seed) {
@@ -61,6 +91,34 @@ static int add_self_attention_spatial(weights *w, const shape_row *row, uint64_t
            add(w, "gamma", 1, 0, 1, seed);
 }
 
+/* "<list>.<i>.<rest>". */
+static const char *indexed(weights *w, const char *list, int64_t i, const char *rest) {
+    char *name = w->names[w->name_count++];
+    snprintf(name, sizeof w->names[0], "%s.%d.%s", list, (int)i, rest);
+    return name;
+}
+
+/* Branch i: a kernel of 3 + 2i, C/groups -> C channels. */
+static int add_branch(weights *w, const shape_row *row, int64_t i, uint64_t *seed) {
+    int64_t c = row->shape[0], in = c / shape_number(row, "groups", 1), bias = shape_number(row, "bias", 1);
+    if (add_conv(w, indexed(w, "convs", i, "0.weight"), bias ? indexed(w, "convs", i, "0.bias") : NULL, c, in,
+                 3 + 2 * i, seed))
+        return -1;
+    const char *const norm[] = {indexed(w, "convs", i, "1.weight"), indexed(w, "convs", i, "1.bias"),
+                                indexed(w, "convs", i, "1.running_mean"), indexed(w, "convs", i, "1.running_var")};
+    return shape_number(row, "bn", 1) ? add_norm(w, norm, c, seed) : 0;
+}
+
+static int add_sk(weights *w, const shape_row *row, uint64_t *seed) {
+    int64_t c = row->shape[0], m = shape_number(row, "m", 2), d = shape_number(row, "d", 1);
+    int64_t bias = shape_number(row, "bias", 1);
+    int failed = add_linear(w, "fc.weight", bias ? "fc.bias" : NULL, d, c, seed);
+    for (int64_t i = 0; !failed && i < m; i++)
+        failed = add_branch(w, row, i, seed) ||
+                 add_linear(w, indexed(w, "fcs", i, "weight"), bias ? indexed(w, "fcs", i, "bias") : NULL, c, d, seed);
+    return failed;
+}
+
 static const struct {
     const char *kind;
     int (*add)(weights *w, const shape_row *row, uint64_t *seed);
@@ -68,6 +126,8 @@ static const struct {
     {"se", add_se},
     {"cbam-channel", add_cbam_channel},
     {"cbam-spatial", add_cbam_spatial},
+    {"cbam-res", add_cbam_res},
+    {"sk", add_sk},
     {"self-attention-spatial", add_self_attention_spatial},
 };
 

@@ -6,10 +6,12 @@
 #include "attentile/attentile.h"
 #include "shapes.h"
 
-enum { WEIGHTS_MAX = 8 };
+enum { WEIGHTS_MAX = 40 };
 
 typedef struct weights {
     atl_tensor tensors[WEIGHTS_MAX];
+    char names[WEIGHTS_MAX][40]; /* those with an index */
+    int name_count;
     atl_param params[SHAPE_KEYS];
     atl_layer_desc desc; /* points into this struct and the row: do not copy */
 } weights;

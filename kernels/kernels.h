@@ -19,7 +19,7 @@
  * i + 8, then + 4, + 2, + 1), restarts in order. */
 #define ATL_SUM_LANES   16
 #define ATL_SUM_RESTART 1024
-/* Maxima of rows and columns: NaN where there is one, +0 for a zero of either sign. No order matters. */
+/* Maxima of rows, columns and windows: NaN where there is one, +0 for a zero of either sign. No order matters. */
 
 /* Positions come in panels [block][row][ATL_PANEL_ROW], of which ATL_BLOCK are positions: row `r` of position `i` of a
  * panel with R rows is element (i / ATL_BLOCK * R + r) * ATL_PANEL_ROW + i % ATL_BLOCK. A row is a cache line longer than
@@ -111,8 +111,10 @@ typedef void atl_map_fn(const float *q, const float *k, int64_t d, int64_t rows,
                         const float *inverse, const float *bias, float *map, int64_t stride, int stream);
 
 /* Over the channels of n pixels: mean[i] = sum of x[c*stride + i] / channels, max[i] = the largest: NaN where one of them is,
- * +0 for a zero of either sign. Sums over c < channels in blocks of ATL_BLOCK, divided once. */
-typedef void atl_channel_pool_fn(const float *x, int64_t n, int64_t channels, int64_t stride, float *mean, float *max);
+ * +0 for a zero of either sign. Sums over c < channels in blocks of ATL_BLOCK, divided once. With `scale` (may be NULL) each
+ * element counts as scale[c] * x[c*stride + i], rounded. */
+typedef void atl_channel_pool_fn(const float *x, int64_t n, int64_t channels, int64_t stride, const float *scale,
+                                 float *mean, float *max);
 
 /* factor[i] = sigmoid(sum of w[p][r][c] * planes[p*plane + r*row + c + i] + *bias) for i < n, over p < 2, r < k, c < k in this
  * order, from zero: one row of a k x k convolution of two planes. k <= 11: one block. bias may be NULL (no addition). */
@@ -123,6 +125,54 @@ typedef void atl_conv_gate_fn(const float *planes, int64_t row, int64_t plane, i
  * caches and meanwhile fetches pixels that lie as those of x do from `ahead` on (may be NULL, and may end early): a hint. */
 typedef void atl_scale_pixels_fn(const float *x, float *y, int64_t n, int64_t channels, int64_t x_stride,
                                  int64_t y_stride, const float *factor, int stream, const float *ahead);
+
+/* Copies channels of [height, width] with zeros around them to planes for atl_conv_fn, pixels that vectors read together side
+ * by side: plane (c, a, b), for phases a, b < phases, holds in element i of line q, q < lines, the pixel of channel c in
+ * row (first + q)*stride + a - reach and column i*stride + b - reach; 0 where there is none. Behind the last line stand
+ * reach + ATL_SUM_LANES zeros. */
+typedef struct atl_planes_args {
+    const float *x;
+    int64_t channels, x_row, height, width;
+    int64_t stride, phases, reach; /* phases <= stride */
+    int64_t first, lines;
+    float *to;
+    int64_t line, plane; /* floats from a line to the next, and from a plane to the next */
+} atl_planes_args;
+typedef void atl_planes_fn(const atl_planes_args *args);
+
+/* A convolution of planes. x holds padded planes in which every term of an output pixel's sum lies a fixed distance from
+ * the pixel: term l of pixel (q, i) is x[offset[l] + q*line + i]. */
+typedef struct atl_conv_args {
+    int64_t rows, terms;        /* output channels, and terms of their sums */
+    const float *weight;        /* [rows][terms], packed: see atl_conv_fn */
+    const int32_t *offset;      /* [terms] */
+    const float *scale, *shift; /* [rows] */
+    int relu;                   /* max(y, 0), NaN kept */
+    int64_t lines, width, line; /* output pixels: `width` <= line on each of `lines` */
+    const float *x;             /* may be read up to ATL_SUM_LANES - 1 floats past the last term of the last pixel */
+    float *y;                   /* [rows][lines*width], row stride y_row */
+    int64_t y_row;
+} atl_conv_args;
+
+/* y[r*y_row + q*width + i] = fma(sum over l of weight[r][l] * x[offset[l] + q*line + i], scale[r], shift[r]), or the larger
+ * of that and 0. Rows are packed in tiles of mr, what is left of them in tiles of mr/2, ..., 1: rows [i, i + t) of a tile
+ * are [terms][t] from weight[i*terms] on. mr is a power of two. */
+typedef void atl_conv_fn(const atl_conv_args *args);
+
+/* y[r*y_row + i] = sum over b < branches of factor[b*factor_branch + r] * x[b*x_branch + r*x_row + i] for i < n, r < rows: in order,
+ * the first product rounded, the others fused. `stream` writes past the caches. */
+typedef void atl_blend_fn(const float *x, float *y, int64_t n, int64_t rows, int64_t branches, int64_t x_branch,
+                          int64_t x_row, int64_t y_row, const float *factor, int64_t factor_branch, int stream);
+/* y[c*y_stride + i] = relu(factor[i] * (scale[c] * x[c*x_stride + i]) + y[c*y_stride + i]) for i < n, c < channels: every
+ * product and the sum rounded, NaN kept. */
+typedef void atl_gate_add_relu_fn(const float *x, int64_t n, int64_t channels, int64_t x_stride, const float *scale,
+                                  const float *factor, float *y, int64_t y_stride);
+
+/* Max pooling, 3 x 3: y[c*y_stride + i] = the largest of the elements of plane c at rows r*step - 1 to + 1 and columns
+ * j*step - 1 to + 1 that exist, r = (from + i) / w and j = (from + i) % w with w = ceil(width/step), for i < n, c < channels.
+ * NaN where one of them is, +0 for a zero of either sign. Plane c is `height` rows of `width` at x + c*x_stride. */
+typedef void atl_max_pool_fn(const float *x, int64_t height, int64_t width, int64_t x_stride, int64_t channels,
+                             int64_t step, int64_t from, int64_t n, float *y, int64_t y_stride);
 
 /* ---- the table ---- */
 

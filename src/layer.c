@@ -73,54 +73,12 @@ atl_status atl_layer_linears(atl_layer *layer, int count, atl_error *error) {
     return ATL_OK;
 }
 
-static atl_pack *make_pack(const atl_linear *linear, int mr) {
-    int64_t floats, bytes;
-    if (!atl_mul(atl_round_up(linear->m, mr), linear->k, &floats) || !atl_mul(floats, sizeof(float), &bytes))
-        return NULL;
-    atl_pack *pack = bytes > INT64_MAX / 2 ? NULL : atl_aligned((int64_t)sizeof *pack + bytes);
-    if (!pack)
-        return NULL;
-    memset(pack, 0, sizeof *pack + (size_t)bytes);
-    pack->mr = mr;
-    for (int64_t i = 0; i < linear->m; i++)
-        for (int64_t l = 0; l < linear->k; l++)
-            pack->data[(i / mr * linear->k + l) * mr + i % mr] = linear->weight[i * linear->k + l];
-    return pack;
-}
-
-static atl_pack *find_pack(atl_linear *linear, int mr) {
-    atl_pack *pack = linear->packs;
-    while (pack && pack->mr != mr)
-        pack = pack->next;
-    return pack;
-}
-
-const float *atl_linear_pack(atl_linear *linear, int mr) {
-    atl_fork_lock();
-    atl_pack *pack = find_pack(linear, mr);
-    atl_fork_unlock();
-    if (pack)
-        return pack->data;
-    atl_pack *made = make_pack(linear, mr);
-    if (!made)
-        return NULL;
-    atl_fork_lock();
-    pack = find_pack(linear, mr); /* another thread may have been first */
-    if (!pack) {
-        made->next = linear->packs;
-        linear->packs = pack = made;
-        made = NULL;
-    }
-    atl_fork_unlock();
-    free(made);
-    return pack->data;
-}
-
 static void free_layer(atl_layer *layer) {
     for (int i = 0; i < layer->linear_count; i++) {
         atl_linear *linear = &layer->linears[i];
         free(linear->weight);
         free(linear->bias);
+        free(linear->scale);
         for (atl_pack *pack = linear->packs, *next; pack; pack = next) {
             next = pack->next;
             free(pack);

@@ -25,7 +25,7 @@ typedef struct atl_weight_spec {
     int optional;
 } atl_weight_spec;
 
-typedef enum atl_param_type { ATL_PARAM_BOOL, ATL_PARAM_NUMBER, ATL_PARAM_CHOICE } atl_param_type;
+typedef enum atl_param_type { ATL_PARAM_BOOL, ATL_PARAM_NUMBER, ATL_PARAM_COUNT, ATL_PARAM_CHOICE } atl_param_type;
 
 typedef struct atl_param_spec {
     const char *name;
@@ -38,6 +38,7 @@ typedef struct atl_param_spec {
 typedef struct atl_pack {
     struct atl_pack *next;
     int mr;
+    int64_t groups; /* 0 = panels of mr rows; else the tiles of a convolution, by group */
     _Alignas(64) float data[];
 } atl_pack;
 
@@ -45,8 +46,15 @@ typedef struct atl_linear {
     int64_t m, k;
     float *weight;   /* [m][k] */
     float *bias;     /* [m], or NULL */
+    float *scale;    /* [m], or NULL: y = scale * (weight x) + bias, a folded batch norm */
     atl_pack *packs; /* guarded by the fork lock */
 } atl_linear;
+
+/* A batch norm by its running statistics: each [m]; beta may be NULL, and all of them where there is none. */
+typedef struct atl_norm {
+    const float *gamma, *beta, *mean, *variance;
+    double eps;
+} atl_norm;
 
 enum { ATL_MAX_PARAMS = 8, ATL_MAX_WEIGHTS = 40, ATL_MAX_COPIES = 64 };
 
@@ -81,6 +89,13 @@ extern const atl_kind *const atl_kinds[];
 
 /* The linear's weights as [ceil(m/mr)][k][mr], zero filled. Made once per mr and kept. NULL when memory runs out. */
 const float *atl_linear_pack(atl_linear *linear, int mr);
+
+/* The linear's weights as the conv kernel takes them, rows of a group together: m/groups of them. Kept likewise. */
+const float *atl_linear_pack_tiles(atl_linear *linear, int mr, int64_t groups);
+
+/* Gives the linear a scale and a bias, from its bias and the batch norm behind it: gamma / sqrt(variance + eps) and
+ * beta + (bias - mean) * scale, in double and rounded once. */
+atl_status atl_linear_fold(atl_linear *linear, const atl_norm *norm, atl_error *error);
 
 /* Makes room for `count` linears, all zero. */
 atl_status atl_layer_linears(atl_layer *layer, int count, atl_error *error);

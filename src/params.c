@@ -30,6 +30,10 @@ static int parse_number(const char *text, double *value) {
     return end != text && *end == '\0' && !strchr(" \t\n\v\f\r", *text) && isfinite((float)*value);
 }
 
+static int parse_count(const char *text, double *value) {
+    return parse_number(text, value) && *value >= 1 && *value <= 0x1p53 && *value == floor(*value);
+}
+
 static int parse_choice(const atl_param_spec *spec, const char *text, double *value) {
     for (int i = 0; spec->choices[i]; i++)
         if (strcmp(text, spec->choices[i]) == 0) {
@@ -50,6 +54,10 @@ static atl_status set_param(const atl_param_spec *spec, const char *text, double
     case ATL_PARAM_NUMBER:
         ok = parse_number(text, value);
         strcpy(expected, "a finite number");
+        break;
+    case ATL_PARAM_COUNT:
+        ok = parse_count(text, value);
+        strcpy(expected, "a whole number from 1 on");
         break;
     case ATL_PARAM_CHOICE: {
         ok = parse_choice(spec, text, value);

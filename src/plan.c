@@ -204,6 +204,7 @@ static atl_status create(atl_layer *layer, atl_engine *engine, int rank, const i
     made->rank = rank;
     status = fill_plan(made, shape, &o, error);
     if (status != ATL_OK) {
+        free(made->tables);
         free(made);
         return status;
     }
@@ -232,6 +233,7 @@ void atl_plan_release(atl_plan *plan) {
         return;
     atl_layer_release(plan->layer);
     atl_engine_release(plan->engine);
+    free(plan->tables);
     free(plan);
 }
 

@@ -22,9 +22,12 @@ struct atl_plan {
     int batch_inside;                    /* batch_first=false: activations are [C, B, positions] */
     atl_plan_info info;                  /* shapes, bound, workspace */
     int small;                           /* a sample is too little work to share */
+    void *tables;                        /* of the op: freed with the plan */
     union {
         atl_excite_op excite;
         atl_pixel_gate_op pixel_gate;
+        atl_select_op select;
+        atl_residual_op residual;
         struct {
             atl_project_op project;
             atl_attend_op attend;
@@ -83,6 +86,8 @@ typedef struct atl_schedule {
     int64_t run_length; /* samples of a task, when whole */
 } atl_schedule;
 atl_schedule atl_run_schedule(const atl_run_state *run);
+/* Fewer samples than this for each thread may be split. */
+enum { ATL_ENOUGH_SAMPLES = 4 };
 
 /* Checks that x is [channels, positions...] of rank 2 to 4. */
 atl_status atl_plan_positions(atl_plan *plan, int64_t channels, atl_error *error);

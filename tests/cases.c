@@ -32,12 +32,23 @@ void case_rebuild(layer_case *c) {
     cr_assert(c->oracle, "%s: no oracle", c->row.name);
 }
 
+/* Elements of a sample of y. */
+static int64_t output_size(const shape_row *row) {
+    int64_t stride = shape_number(row, "set.stride", strcmp(row->kind, "cbam-res") == 0 ? 2 : 1);
+    int64_t size = shape_number(row, "out", row->shape[0]);
+    for (int i = 1; i < row->rank; i++)
+        size *= (row->shape[i] - 1) / stride + 1;
+    return size;
+}
+
 void case_make(layer_case *c, const shape_row *row, uint64_t seed) {
     memset(c, 0, sizeof *c);
     c->row = *row;
     c->channels = row->shape[0];
     c->positions = shape_positions(row);
     c->size = c->channels * c->positions;
+    c->out_size = output_size(row);
+    c->in_place = c->out_size == c->size && strcmp(row->kind, "cbam-res") != 0 && strcmp(row->kind, "sk") != 0;
     if (strcmp(row->kind, "self-attention-spatial") == 0)
         c->map_size = c->positions * c->positions;
     cr_assert_eq(weights_make(&c->weights, &c->row, seed), 0, "%s: no weights for kind %s", row->name, row->kind);
@@ -101,6 +112,13 @@ atl_plan *case_plan(const layer_case *c, atl_engine *engine) {
     atl_error error;
     atl_status status = atl_plan_create(c->layer, engine, c->row.rank, c->row.shape, NULL, &plan, &error);
     cr_assert_eq(status, ATL_OK, "%s: %s", c->row.name, error.message);
+    atl_plan_info info = {.size = sizeof info};
+    cr_assert_eq(atl_plan_get_info(plan, &info, NULL), ATL_OK);
+    int64_t size = 1;
+    for (int i = 0; i < info.output_rank; i++)
+        size *= info.output_shape[i];
+    cr_assert_eq(size, c->out_size, "%s: a sample of y has %lld elements, expected %lld", c->row.name, (long long)size,
+                 (long long)c->out_size);
     return plan;
 }
 
@@ -121,18 +139,18 @@ static void check_share(const layer_case *c, const char *what, const char *which
 
 void case_check(const layer_case *c, atl_engine *engine, const float *x, oracle_fill fill, const char *what) {
     atl_plan *plan = case_plan(c, engine);
-    float *y = case_alloc(c->size), *map = case_alloc(c->map_size);
-    double *want = calloc(2 * (size_t)(c->size + c->map_size) + 1, sizeof *want);
+    float *y = case_alloc(c->out_size), *map = case_alloc(c->map_size);
+    double *want = calloc(2 * (size_t)(c->out_size + c->map_size) + 1, sizeof *want);
     cr_assert(want);
-    double *bound = want + c->size, *map_want = bound + c->size, *map_bound = map_want + c->map_size;
+    double *bound = want + c->out_size, *map_want = bound + c->out_size, *map_bound = map_want + c->map_size;
     cr_assert_eq(oracle_run(c->oracle, c->row.rank, c->row.shape, x, fill, NULL, 0, want, bound,
                             c->map_size ? map_want : NULL, c->map_size ? map_bound : NULL),
                  0);
     case_run(plan, 1, x, y, NULL, NULL);
-    check_share(c, what, "y", y, want, bound, c->size);
+    check_share(c, what, "y", y, want, bound, c->out_size);
     if (c->map_size) {
         case_run(plan, 1, x, y, map, NULL);
-        check_share(c, what, "y beside the map", y, want, bound, c->size);
+        check_share(c, what, "y beside the map", y, want, bound, c->out_size);
         check_share(c, what, "map", map, map_want, map_bound, c->map_size);
     }
     free(want);

@@ -20,7 +20,9 @@ typedef struct layer_case {
     atl_layer *layer;
     oracle *oracle;
     int64_t channels, positions;
-    int64_t size;     /* of a sample of x and of y */
+    int64_t size;     /* of a sample of x */
+    int64_t out_size; /* of a sample of y */
+    bool in_place;    /* y may be x */
     int64_t map_size; /* 0 = the kind has no map */
 } layer_case;
 

@@ -5,15 +5,19 @@
 
 #include "kernel_arrays.h"
 
-/* By definition, without lanes or order. */
+/* The largest of both, by definition: NaN where one is, +0 for zeros. */
+static float larger(float a, float b) {
+    if (isnan(a) || isnan(b))
+        return NAN;
+    float largest = fmaxf(a, b);
+    return largest == 0.0f ? 0.0f : largest;
+}
+
 static float maximum(const float *x, int64_t channels, int64_t stride) {
     float largest = -INFINITY;
-    for (int64_t c = 0; c < channels; c++) {
-        if (isnan(x[c * stride]))
-            return NAN;
-        largest = fmaxf(largest, x[c * stride]);
-    }
-    return largest == 0.0f ? 0.0f : largest;
+    for (int64_t c = 0; c < channels; c++)
+        largest = larger(largest, x[c * stride]);
+    return largest;
 }
 
 /* Blocks of ATL_BLOCK from zero and in order, added in order, divided once. */
@@ -28,26 +32,39 @@ static float mean(const float *x, int64_t channels, int64_t stride) {
     return total / (float)channels;
 }
 
+/* One filling, `scale` or NULL; `scaled` receives what counts. */
+static void check_pool_of(check *c, atl_channel_pool_fn *kernel, atl_channel_pool_fn *reference, int64_t n,
+                          int64_t channels, int64_t stride, const float *x, const float *scale, float *scaled,
+                          const char *what) {
+    float *means = array(c, 1, n), *max = array(c, 2, n), *want_means = array(c, 3, n), *want_max = array(c, 4, n);
+    kernel(x, n, channels, stride, scale, means, max);
+    reference(x, n, channels, stride, scale, want_means, want_max);
+    verdict(c, same_bits(c, means, want_means, n) & same_bits(c, max, want_max, n),
+            "n %lld channels %lld stride %lld %s", (long long)n, (long long)channels, (long long)stride, what);
+    for (int64_t i = 0; i < channels; i++)
+        for (int64_t j = 0; j < n; j++)
+            scaled[i * stride + j] = scale ? scale[i] * x[i * stride + j] : x[i * stride + j];
+    for (int64_t i = 0; i < n; i++) {
+        want_means[i] = mean(scaled + i, channels, stride);
+        want_max[i] = maximum(scaled + i, channels, stride);
+    }
+    verdict(c, same_bits(c, means, want_means, n) & same_bits(c, max, want_max, n),
+            "n %lld channels %lld stride %lld %s by definition", (long long)n, (long long)channels, (long long)stride,
+            what);
+}
+
 static void check_pool(check *c, atl_channel_pool_fn *kernel, atl_channel_pool_fn *reference, int64_t n,
                        int64_t channels) {
     int64_t stride = n + pick(c, 0, 3), size = (channels - 1) * stride + n;
-    float *x = array(c, 0, size), *means = array(c, 1, n), *max = array(c, 2, n);
-    float *want_means = array(c, 3, n), *want_max = array(c, 4, n);
+    float *x = array(c, 0, size), *scale = array(c, 5, channels), *scaled = array(c, 6, size);
     for (int mode = 0; mode < 3; mode++) {
         mode == 1 ? fill_special(c, x, size) : fill_plain(c, x, size, 3.0f);
+        mode == 1 ? fill_special(c, scale, channels) : fill_plain(c, scale, channels, 1.0f);
         for (int64_t i = 0; mode == 2 && i < size; i++)
             x[i] = i % 3 ? -fabsf(x[i]) : copysignf(0.0f, x[i]);
-        kernel(x, n, channels, stride, means, max);
-        reference(x, n, channels, stride, want_means, want_max);
-        verdict(c, same_bits(c, means, want_means, n) & same_bits(c, max, want_max, n),
-                "n %lld channels %lld stride %lld mode %d", (long long)n, (long long)channels, (long long)stride, mode);
-        for (int64_t i = 0; i < n; i++) {
-            want_means[i] = mean(x + i, channels, stride);
-            want_max[i] = maximum(x + i, channels, stride);
-        }
-        verdict(c, same_bits(c, means, want_means, n) & same_bits(c, max, want_max, n),
-                "n %lld channels %lld stride %lld mode %d by definition", (long long)n, (long long)channels,
-                (long long)stride, mode);
+        check_pool_of(c, kernel, reference, n, channels, stride, x, NULL, scaled, mode == 1 ? "special" : "");
+        check_pool_of(c, kernel, reference, n, channels, stride, x, scale, scaled,
+                      mode == 1 ? "special, scaled" : "scaled");
     }
 }
 
@@ -101,4 +118,83 @@ void check_scale_pixels(check *c, atl_scale_pixels_fn *kernel, atl_scale_pixels_
         kernel(x, x, n, channels, x_stride, x_stride, factor, 0, NULL);
         verdict(c, same_bits(c, x, want, xs), "n %lld in place", (long long)n);
     }
+}
+
+void check_gate_add_relu(check *c, atl_gate_add_relu_fn *kernel, atl_gate_add_relu_fn *reference) {
+    for (int64_t n = 1; n <= 600; n = c->thorough && n < 130 ? n + 1 : n + 1 + n / 2) {
+        int64_t channels = pick(c, 1, 5), x_stride = n + pick(c, 0, 3), y_stride = n + pick(c, 0, 3);
+        int64_t xs = (channels - 1) * x_stride + n, ys = (channels - 1) * y_stride + n;
+        float *x = array(c, 0, xs), *scale = array(c, 1, channels), *factor = array(c, 2, n), *y = array(c, 3, ys);
+        float *want = array(c, 4, ys), *defined = array(c, 5, ys);
+        for (int special = 0; special < 2; special++) {
+            special ? fill_special(c, x, xs) : fill_plain(c, x, xs, 3.0f);
+            special ? fill_special(c, y, ys) : fill_plain(c, y, ys, 3.0f); /* gaps between channels must stay */
+            fill_plain(c, factor, n, 1.0f);
+            fill_plain(c, scale, channels, 1.0f);
+            memcpy(want, y, (size_t)ys * sizeof *y);
+            memcpy(defined, y, (size_t)ys * sizeof *y);
+            kernel(x, n, channels, x_stride, scale, factor, y, y_stride);
+            reference(x, n, channels, x_stride, scale, factor, want, y_stride);
+            verdict(c, same_bits(c, y, want, ys), "n %lld channels %lld special %d", (long long)n, (long long)channels,
+                    special);
+            for (int64_t i = 0; i < channels; i++)
+                for (int64_t j = 0; j < n; j++) {
+                    float scaled = scale[i] * x[i * x_stride + j], gated = factor[j] * scaled;
+                    float sum = gated + defined[i * y_stride + j];
+                    defined[i * y_stride + j] = sum < 0.0f ? 0.0f : sum;
+                }
+            verdict(c, same_bits(c, y, defined, ys), "n %lld channels %lld special %d by definition", (long long)n,
+                    (long long)channels, special);
+        }
+    }
+}
+
+/* The window around one centre, by definition. */
+static float window(const float *plane, int64_t height, int64_t width, int64_t row, int64_t column) {
+    float largest = -INFINITY;
+    for (int64_t r = row - 1; r <= row + 1; r++)
+        for (int64_t j = column - 1; j <= column + 1; j++)
+            if (r >= 0 && r < height && j >= 0 && j < width)
+                largest = larger(largest, plane[r * width + j]);
+    return largest;
+}
+
+static void check_windows(check *c, atl_max_pool_fn *kernel, atl_max_pool_fn *reference, int64_t height, int64_t width,
+                          int64_t step) {
+    int64_t channels = pick(c, 1, 3), out_height = (height - 1) / step + 1, out_width = (width - 1) / step + 1;
+    int64_t from = pick(c, 0, 1) ? pick(c, 0, out_height * out_width - 1) : 0;
+    int64_t n = pick(c, 0, 1) ? pick(c, 1, out_height * out_width - from) : out_height * out_width - from;
+    int64_t x_stride = height * width + pick(c, 0, 3), y_stride = n + pick(c, 0, 3);
+    int64_t xs = (channels - 1) * x_stride + height * width, ys = (channels - 1) * y_stride + n;
+    float *x = array(c, 0, xs), *y = array(c, 1, ys), *want = array(c, 2, ys), *defined = array(c, 3, ys);
+    int mode = (int)pick(c, 0, 2);
+    mode == 1 ? fill_special(c, x, xs) : fill_plain(c, x, xs, 3.0f);
+    for (int64_t i = 0; mode == 2 && i < xs; i++)
+        x[i] = pick(c, 0, 9) ? copysignf(0.0f, x[i]) : pick(c, 0, 5) ? -fabsf(x[i]) : NAN;
+    memset(y, 0, (size_t)ys * sizeof *y); /* gaps between channels must stay */
+    memset(want, 0, (size_t)ys * sizeof *y);
+    memset(defined, 0, (size_t)ys * sizeof *y);
+    kernel(x, height, width, x_stride, channels, step, from, n, y, y_stride);
+    reference(x, height, width, x_stride, channels, step, from, n, want, y_stride);
+    for (int64_t i = 0; i < channels; i++)
+        for (int64_t at = from; at < from + n; at++)
+            defined[i * y_stride + at - from] =
+                window(x + i * x_stride, height, width, at / out_width * step, at % out_width * step);
+    verdict(c, same_bits(c, y, want, ys) & same_bits(c, y, defined, ys),
+            "%lld x %lld step %lld n %lld from %lld channels %lld mode %d", (long long)height, (long long)width,
+            (long long)step, (long long)n, (long long)from, (long long)channels, mode);
+}
+
+void check_max_pool(check *c, atl_max_pool_fn *kernel, atl_max_pool_fn *reference) {
+    static const int64_t wide[] = {255, 511, 1533, 1534, 1535, 1537, 1600, 3100};
+    for (int64_t width = 1; width <= 70; width = c->thorough ? width + 1 : width + 1 + width / 2)
+        for (int64_t step = 1; step <= 4; step++)
+            check_windows(c, kernel, reference, pick(c, 1, 9), width, step);
+    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
+        for (int64_t step = 1; step <= 5; step++)
+            check_windows(c, kernel, reference, pick(c, 1, 4), wide[i], step);
+    for (int64_t step = 1; step <= 3; step++)
+        check_windows(c, kernel, reference, 150, 37, step);
+    check_windows(c, kernel, reference, 3, 3100, 1534);
+    check_windows(c, kernel, reference, 7, 1100, 100000);
 }

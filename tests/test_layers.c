@@ -56,10 +56,10 @@ static void reference_make(reference *r, const shape_row *row, atl_engine *engin
     atl_plan *plan = case_plan(&r->c, engine);
     for (mode m = PLAIN; (int)m < mode_count(&r->c); m++) {
         atl_run_options options = run_options(r, m);
-        r->y[m] = case_alloc(SAMPLES * r->c.size);
+        r->y[m] = case_alloc(SAMPLES * r->c.out_size);
         r->map[m] = case_alloc(SAMPLES * r->map_size[m]);
         for (int s = 0; s < SAMPLES; s++)
-            case_run(plan, 1, r->x + s * r->c.size, r->y[m] + s * r->c.size,
+            case_run(plan, 1, r->x + s * r->c.size, r->y[m] + s * r->c.out_size,
                      r->map_size[m] ? r->map[m] + s * r->map_size[m] : NULL, &options);
     }
     atl_plan_release(plan);
@@ -84,15 +84,15 @@ static void expect_bits(const reference *r, const char *isa, int threads, int64_
 
 /* A batch whose samples are the reference's, in an order that depends on its size, so that they change position. */
 static void run_batch(const reference *r, const atl_plan *plan, const char *isa, int threads, int64_t batch, mode m) {
-    int64_t size = r->c.size, map_size = r->map_size[m];
-    float *x = case_alloc(batch * size), *y = case_alloc(batch * size), *map = case_alloc(batch * map_size);
+    int64_t size = r->c.size, out_size = r->c.out_size, map_size = r->map_size[m];
+    float *x = case_alloc(batch * size), *y = case_alloc(batch * out_size), *map = case_alloc(batch * map_size);
     atl_run_options options = run_options(r, m);
     for (int64_t i = 0; i < batch; i++)
         memcpy(x + i * size, r->x + (2 * i + batch) % SAMPLES * size, (size_t)size * sizeof *x);
     case_run(plan, batch, x, y, map_size ? map : NULL, &options);
     for (int64_t i = 0; i < batch; i++) {
         int64_t s = (2 * i + batch) % SAMPLES;
-        expect_bits(r, isa, threads, batch, i, mode_names[m], y + i * size, r->y[m] + s * size, size);
+        expect_bits(r, isa, threads, batch, i, mode_names[m], y + i * out_size, r->y[m] + s * out_size, out_size);
         if (map_size)
             expect_bits(r, isa, threads, batch, i, "map", map + i * map_size, r->map[m] + s * map_size, map_size);
     }
@@ -178,8 +178,8 @@ static void check_random(const layer_case *c, atl_engine *engine) {
 static void check_fills(const layer_case *c, atl_engine *engine) {
     float *x = case_alloc(c->size);
     for (fill_kind kind = FILL_INTEGER; kind < FILL_KINDS; kind++) {
-        if (kind == FILL_TOP && c->map_size)
-            continue; /* scores beyond 1e30 are outside the contract */
+        if (kind == FILL_TOP && (c->map_size || strcmp(c->row.kind, "cbam-res") == 0 || strcmp(c->row.kind, "sk") == 0))
+            continue; /* scores beyond 1e30 are outside the contract, and a convolution's sums pass FLT_MAX */
         fill(x, c->size, kind, kind == FILL_CONSTANT ? 2 : 10, 31);
         case_check(c, engine, x, ORACLE_ANY, fill_name(kind));
     }

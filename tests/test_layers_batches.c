@@ -11,7 +11,7 @@ enum { BATCH = 300 };
 /* One sample at a time: what every other way must give. */
 static void one_by_one(const layer_case *c, const atl_plan *plan, const float *x, float *y, float *map) {
     for (int64_t b = 0; b < BATCH; b++)
-        case_run(plan, 1, x + b * c->size, y + b * c->size, map ? map + b * c->map_size : NULL, NULL);
+        case_run(plan, 1, x + b * c->size, y + b * c->out_size, map ? map + b * c->map_size : NULL, NULL);
 }
 
 static void expect_same(const char *what, const layer_case *c, const float *got, const float *want, int64_t count) {
@@ -25,7 +25,7 @@ static void scattered(const layer_case *c, const atl_plan *plan, float *x, float
     for (int64_t b = 0; b < BATCH; b++) {
         int64_t from = BATCH - 1 - b;
         samples[b] = (atl_sample){
-            .x = x + from * c->size, .y = y + from * c->size, .map = map ? map + from * c->map_size : NULL};
+            .x = x + from * c->size, .y = y + from * c->out_size, .map = map ? map + from * c->map_size : NULL};
     }
     cr_assert_eq(atl_run_samples(plan, BATCH, samples, sizeof *samples, NULL, &error), ATL_OK, "%s", error.message);
 }
@@ -35,17 +35,17 @@ static void check_kind(const char *line, int threads) {
     case_parse(&c, line, 7);
     atl_engine *engine = case_engine("scalar", threads);
     atl_plan *plan = case_plan(&c, engine);
-    float *x = case_alloc(BATCH * c.size), *y = case_alloc(BATCH * c.size), *want = case_alloc(BATCH * c.size);
+    float *x = case_alloc(BATCH * c.size), *y = case_alloc(BATCH * c.out_size), *want = case_alloc(BATCH * c.out_size);
     float *map = c.map_size ? case_alloc(BATCH * c.map_size) : NULL;
     float *want_map = c.map_size ? case_alloc(BATCH * c.map_size) : NULL;
     fill(x, BATCH * c.size, FILL_RANDOM, 1, 11);
     one_by_one(&c, plan, x, want, want_map);
     case_run(plan, BATCH, x, y, map, NULL);
-    expect_same("y", &c, y, want, BATCH * c.size);
+    expect_same("y", &c, y, want, BATCH * c.out_size);
     expect_same("map", &c, map, want_map, BATCH * c.map_size);
-    memset(y, 0, (size_t)(BATCH * c.size) * sizeof *y);
+    memset(y, 0, (size_t)(BATCH * c.out_size) * sizeof *y);
     scattered(&c, plan, x, y, map);
-    expect_same("y of scattered samples", &c, y, want, BATCH * c.size);
+    expect_same("y of scattered samples", &c, y, want, BATCH * c.out_size);
     expect_same("map of scattered samples", &c, map, want_map, BATCH * c.map_size);
     atl_plan_release(plan);
     atl_engine_release(engine);
@@ -54,8 +54,9 @@ static void check_kind(const char *line, int threads) {
 }
 
 Test(batches, larger_than_what_is_under_way) {
-    static const char *const lines[] = {"se se 1 7x5x3 hidden=2", "cbam-channel cbamc 1 7x5x3 hidden=2",
-                                        "cbam-spatial cbams 1 7x5x3 k=3", "self-attention-spatial sas 1 5x3x5 d=2"};
+    static const char *const lines[] = {"se se 1 7x5x3 hidden=2",         "cbam-channel cbamc 1 7x5x3 hidden=2",
+                                        "cbam-spatial cbams 1 7x5x3 k=3", "cbam-res cbamr 1 3x5x3 out=4 hidden=2 sa=3",
+                                        "sk sk 1 4x5x3 m=2 groups=2 d=3", "self-attention-spatial sas 1 5x3x5 d=2"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         for (int threads = 1; threads <= 3; threads++)
             check_kind(lines[i], threads);
@@ -64,11 +65,12 @@ Test(batches, larger_than_what_is_under_way) {
 /* A machine with next to no cache: outputs then go past it, and the next sample is read while one is written. */
 Test(batches, past_the_cache) {
     static const char *const lines[] = {"se se 1 7x17x19 hidden=2", "cbam-channel cbamc 1 7x17x19 hidden=2",
-                                        "cbam-spatial cbams 1 7x17x19 k=5"};
+                                        "cbam-spatial cbams 1 7x17x19 k=5", "sk sk 1 2x17x19 m=2 groups=2 d=2"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         layer_case c;
         case_parse(&c, lines[i], 7);
-        float *x = case_alloc(BATCH * c.size), *y = case_alloc(BATCH * c.size), *want = case_alloc(BATCH * c.size);
+        float *x = case_alloc(BATCH * c.size), *y = case_alloc(BATCH * c.out_size),
+              *want = case_alloc(BATCH * c.out_size);
         fill(x, BATCH * c.size, FILL_RANDOM, 1, 11);
         unsetenv("HWLOC_SYNTHETIC");
         atl_engine *plain = case_engine("scalar", 1);
@@ -85,7 +87,7 @@ Test(batches, past_the_cache) {
                 cr_assert_eq(info.l3_bytes, 4096, "%lld bytes of cache", (long long)info.l3_bytes);
                 atl_plan *plan = case_plan(&c, engine);
                 case_run(plan, BATCH, x, y, NULL, NULL);
-                expect_same(case_isas[k], &c, y, want, BATCH * c.size);
+                expect_same(case_isas[k], &c, y, want, BATCH * c.out_size);
                 atl_plan_release(plan);
                 atl_engine_release(engine);
             }

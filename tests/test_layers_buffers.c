@@ -19,6 +19,10 @@ static const char *const lines[] = {
     "cbam-channel cbamc-wide 1 3x19x57 hidden=2",
     "cbam-spatial cbams-odd 1 7x5x11 k=5 bias=1",
     "cbam-spatial cbams-wide 1 3x19x57 k=7",
+    "cbam-res cbamr-odd 1 7x5x11 out=9 hidden=3 sa=5",
+    "cbam-res cbamr-same 1 4x9x37 out=4 k=5 hidden=2 set.stride=1",
+    "sk sk-odd 1 6x5x11 m=3 groups=2 d=5 set.stride=2",
+    "sk sk-same 1 4x9x37 m=2 groups=4 d=2",
     "self-attention-spatial sas-odd 1 5x7x9 d=3",
     "self-attention-spatial sas-blocks 1 3x263 d=1",
 };
@@ -42,8 +46,8 @@ static void on_every_isa(void (*body)(bench *b)) {
             case_parse(&b.c, lines[i], 3 + i);
             b.plan = case_plan(&b.c, engine);
             b.x = case_alloc(SAMPLES * b.c.size);
-            b.y = case_alloc(SAMPLES * b.c.size);
-            b.plain = case_alloc(SAMPLES * b.c.size);
+            b.y = case_alloc(SAMPLES * b.c.out_size);
+            b.plain = case_alloc(SAMPLES * b.c.out_size);
             b.map = b.c.map_size ? case_alloc(SAMPLES * b.c.map_size) : NULL;
             fill(b.x, SAMPLES * b.c.size, FILL_RANDOM, 1, 77);
             case_run(b.plan, SAMPLES, b.x, b.y, b.map, NULL);
@@ -69,13 +73,13 @@ static void expect_same(const bench *b, const char *what, const float *got, cons
 /* ---------------------------------------------------------------- alignment and aliasing */
 
 static void misaligned(bench *b) {
-    int64_t size = SAMPLES * b->c.size, map_size = SAMPLES * b->c.map_size;
-    float *x = case_alloc(size + 3), *y = case_alloc(size + 3), *map = case_alloc(map_size + 3);
+    int64_t size = SAMPLES * b->c.size, out_size = SAMPLES * b->c.out_size, map_size = SAMPLES * b->c.map_size;
+    float *x = case_alloc(size + 3), *y = case_alloc(out_size + 3), *map = case_alloc(map_size + 3);
     for (int offset = 0; offset < 16; offset++) {
         int dx = offset % 4, dy = offset / 4, dm = (offset + dy) % 4;
         memcpy(x + dx, b->x, (size_t)size * sizeof *x);
         case_run(b->plan, SAMPLES, x + dx, y + dy, b->map ? map + dm : NULL, NULL);
-        expect_same(b, "misaligned y", y + dy, b->y, size);
+        expect_same(b, "misaligned y", y + dy, b->y, out_size);
         if (b->map)
             expect_same(b, "misaligned map", map + dm, b->map, map_size);
     }
@@ -88,8 +92,22 @@ Test(buffers, any_alignment) {
     on_every_isa(misaligned);
 }
 
+/* Where a layer cannot work in place, y = x is an error. */
+static void refuse_in_place(bench *b) {
+    int64_t size = b->c.size > b->c.out_size ? b->c.size : b->c.out_size;
+    float *x = case_alloc(SAMPLES * size);
+    atl_error error;
+    atl_status status = atl_run(b->plan, SAMPLES, x, x, NULL, NULL, &error);
+    case_expect_error(b->c.row.name, status, ATL_INVALID_ARGUMENT, &error, CASE_WORDS("y", "x", "overlaps"));
+    free(x);
+}
+
 static void in_place(bench *b) {
     int64_t size = SAMPLES * b->c.size;
+    if (!b->c.in_place) {
+        refuse_in_place(b);
+        return;
+    }
     float *x = case_alloc(size), *map = case_alloc(SAMPLES * b->c.map_size);
     memcpy(x, b->x, (size_t)size * sizeof *x);
     case_run(b->plan, SAMPLES, x, x, NULL, NULL);
@@ -110,23 +128,24 @@ Test(buffers, in_place) {
 
 /* Samples in any order, some of them in place, the same x more than once. */
 static void scattered(bench *b) {
-    int64_t size = b->c.size;
-    float *x = case_alloc(4 * size + 1), *y = case_alloc(3 * size + 1);
+    int64_t size = b->c.size, out_size = b->c.out_size;
+    bool in_place = b->c.in_place;
+    float *x = case_alloc(4 * size + 1), *y = case_alloc(5 * out_size + 1);
     const int64_t source[4] = {2, 0, 1, 2};
     for (int i = 0; i < 4; i++)
         memcpy(x + 1 + i * size, b->x + source[i] * size, (size_t)size * sizeof *x);
     const atl_sample samples[5] = {
-        {.x = x + 1 + 3 * size, .y = y + 1 + 2 * size},
-        {.x = x + 1 + 2 * size, .y = x + 1 + 2 * size}, /* in place */
+        {.x = x + 1 + 3 * size, .y = y + 1 + 2 * out_size},
+        {.x = x + 1 + 2 * size, .y = in_place ? x + 1 + 2 * size : y + 1 + 3 * out_size},
         {.x = x + 1, .y = y + 1},
-        {.x = x + 1, .y = y + 1 + size}, /* the same input again */
-        {.x = x + 1 + size, .y = x + 1 + size},
+        {.x = x + 1, .y = y + 1 + out_size}, /* the same input again */
+        {.x = x + 1 + size, .y = in_place ? x + 1 + size : y + 1 + 4 * out_size},
     };
     const int64_t want[5] = {2, 1, 2, 2, 0};
     atl_error error;
     cr_assert_eq(atl_run_samples(b->plan, 5, samples, sizeof *samples, NULL, &error), ATL_OK, "%s", error.message);
     for (int i = 0; i < 5; i++)
-        expect_same(b, "scattered y", samples[i].y, b->plain + want[i] * size, size);
+        expect_same(b, "scattered y", samples[i].y, b->plain + want[i] * out_size, out_size);
     free(y);
     free(x);
 }
@@ -159,17 +178,18 @@ static void expect_strided(const bench *b, const char *what, const float *got, i
 
 static void strided(bench *b) {
     int64_t size = b->c.size, stride = size + GAP, map_stride = b->c.map_size + 1;
-    float *x = sentinels(SAMPLES * stride), *y = sentinels(SAMPLES * (stride + 1));
+    int64_t out_size = b->c.out_size, y_stride = out_size + GAP + 1;
+    float *x = sentinels(SAMPLES * stride), *y = sentinels(SAMPLES * y_stride);
     float *map = sentinels(SAMPLES * map_stride);
     atl_run_options options;
     atl_run_options_init(&options);
     options.x_stride = stride;
-    options.y_stride = stride + 1;
+    options.y_stride = y_stride;
     options.map_stride = b->map ? map_stride : 0;
     for (int i = 0; i < SAMPLES; i++)
         memcpy(x + i * stride, b->x + i * size, (size_t)size * sizeof *x);
     case_run(b->plan, SAMPLES, x, y, b->map ? map : NULL, &options);
-    expect_strided(b, "strided y", y, stride + 1, b->y, size);
+    expect_strided(b, "strided y", y, y_stride, b->y, out_size);
     if (b->map)
         expect_strided(b, "strided map", map, map_stride, b->map, b->c.map_size);
     expect_strided(b, "x", x, stride, b->x, size);
@@ -188,7 +208,7 @@ static void map_rows(bench *b) {
         return;
     int64_t n = b->c.positions, stride = 4 * n + GAP;
     const int64_t rows[4] = {n - 1, 3, 3, 0};
-    float *y = case_alloc(SAMPLES * b->c.size), *map = sentinels(SAMPLES * stride);
+    float *y = case_alloc(SAMPLES * b->c.out_size), *map = sentinels(SAMPLES * stride);
     atl_run_options options;
     atl_run_options_init(&options);
     options.map_rows = rows;
@@ -209,30 +229,34 @@ Test(buffers, map_rows_in_any_order) {
     on_every_isa(map_rows);
 }
 
-/* x and y as [C, B, H, W]: the same bits, moved. */
-static void channel_first(const char *kind, const char *isa, bool inplace) {
+/* Samples that lie one after the other, or channel by channel: [C, B, n]. */
+static void swap(const float *dense, int64_t channels, int64_t n, float *x) {
+    for (int64_t b = 0; b < SAMPLES; b++)
+        for (int64_t i = 0; i < channels; i++)
+            memcpy(x + (i * SAMPLES + b) * n, dense + (b * channels + i) * n, (size_t)n * sizeof *x);
+}
+
+/* x and y as [C, B, H, W]: the same bits, moved. `out` channels of y, with `m` positions each. */
+static void channel_first(const char *kind, const char *isa, int64_t out, int64_t m, bool inplace) {
     layer_case c, normal;
-    int64_t b_count = SAMPLES, n = 35, channels = 7, row = b_count * n;
+    int64_t n = 35, channels = 7;
     char line[96], normal_line[96];
-    snprintf(line, sizeof line, "%s channel-first 1 7x5x7 hidden=3 set.batch_first=false", kind);
-    snprintf(normal_line, sizeof normal_line, "%s batch-first 1 7x5x7 hidden=3", kind);
+    snprintf(line, sizeof line, "%s channel-first 1 7x5x7 out=%d hidden=3 set.batch_first=false", kind, (int)out);
+    snprintf(normal_line, sizeof normal_line, "%s batch-first 1 7x5x7 out=%d hidden=3", kind, (int)out);
     case_parse(&c, line, 5);
     case_parse(&normal, normal_line, 5);
-    float *x = case_alloc(channels * row), *y = inplace ? x : case_alloc(channels * row);
-    float *dense = case_alloc(channels * row), *want = case_alloc(channels * row);
+    float *x = case_alloc(SAMPLES * channels * n), *y = inplace ? x : case_alloc(SAMPLES * out * m);
+    float *dense = case_alloc(SAMPLES * channels * n), *want = case_alloc(2 * SAMPLES * out * m);
+    float *swapped = want + SAMPLES * out * m;
     atl_engine *engine = case_engine(isa, 3);
     if (engine) {
         atl_plan *plan = case_plan(&c, engine), *normal_plan = case_plan(&normal, engine);
-        fill(dense, channels * row, FILL_RANDOM, 1, 5);
-        for (int64_t b = 0; b < b_count; b++)
-            for (int64_t i = 0; i < channels; i++)
-                memcpy(x + i * row + b * n, dense + (b * channels + i) * n, (size_t)n * sizeof *x);
-        case_run(normal_plan, b_count, dense, want, NULL, NULL);
-        case_run(plan, b_count, x, y, NULL, NULL);
-        for (int64_t b = 0; b < b_count; b++)
-            for (int64_t i = 0; i < channels; i++)
-                cr_expect_eq(case_difference(y + i * row + b * n, want + (b * channels + i) * n, n), -1,
-                             "%s, %s: sample %lld, channel %lld", kind, isa, (long long)b, (long long)i);
+        fill(dense, SAMPLES * channels * n, FILL_RANDOM, 1, 5);
+        swap(dense, channels, n, x);
+        case_run(normal_plan, SAMPLES, dense, want, NULL, NULL);
+        swap(want, out, m, swapped);
+        case_run(plan, SAMPLES, x, y, NULL, NULL);
+        cr_expect_eq(case_difference(y, swapped, SAMPLES * out * m), -1, "%s, %s: other bits", kind, isa);
         atl_plan_release(normal_plan);
         atl_plan_release(plan);
     }
@@ -248,11 +272,14 @@ static void channel_first(const char *kind, const char *isa, bool inplace) {
 
 Test(buffers, batch_second) {
     static const char *const kinds[] = {"se", "cbam-channel", "cbam-spatial"};
-    for (int isa = 0; isa < CASE_ISAS; isa++)
+    for (int isa = 0; isa < CASE_ISAS; isa++) {
         for (int k = 0; k < 3; k++) {
-            channel_first(kinds[k], case_isas[isa], false);
-            channel_first(kinds[k], case_isas[isa], true);
+            channel_first(kinds[k], case_isas[isa], 7, 35, false);
+            channel_first(kinds[k], case_isas[isa], 7, 35, true);
         }
+        channel_first("cbam-res", case_isas[isa], 9, 3 * 4, false);
+        channel_first("sk", case_isas[isa], 7, 35, false);
+    }
 }
 
 /* ---------------------------------------------------------------- guard pages */
@@ -280,17 +307,19 @@ static void unguard(guarded g) {
 }
 
 static void run_guarded(bench *b, bool front) {
-    int64_t size = b->c.size, map_size = b->c.map_size;
-    guarded x = guard(size, front), y = guard(size, front), map = guard(map_size, front);
+    int64_t size = b->c.size, out_size = b->c.out_size, map_size = b->c.map_size;
+    guarded x = guard(size, front), y = guard(out_size, front), map = guard(map_size, front);
     memcpy(x.data, b->x, (size_t)size * sizeof(float));
     case_run(b->plan, 1, x.data, y.data, NULL, NULL);
-    expect_same(b, "guarded y", y.data, b->plain, size);
+    expect_same(b, "guarded y", y.data, b->plain, out_size);
     if (map_size) {
         case_run(b->plan, 1, x.data, y.data, map.data, NULL);
         expect_same(b, "guarded map", map.data, b->map, map_size);
     }
-    case_run(b->plan, 1, x.data, x.data, NULL, NULL);
-    expect_same(b, "guarded x = y", x.data, b->plain, size);
+    if (b->c.in_place) {
+        case_run(b->plan, 1, x.data, x.data, NULL, NULL);
+        expect_same(b, "guarded x = y", x.data, b->plain, size);
+    }
     unguard(map);
     unguard(y);
     unguard(x);
@@ -309,7 +338,7 @@ Test(buffers, nothing_outside_is_touched) {
 static void own_workspace(bench *b) {
     int64_t bytes = atl_plan_workspace_size(b->plan, SAMPLES), count = (bytes + 63) / 64 * 16;
     cr_assert_gt(bytes, 0, "%s: workspace of %lld bytes", b->c.row.name, (long long)bytes);
-    float *y = case_alloc(SAMPLES * b->c.size), *map = b->map ? case_alloc(SAMPLES * b->c.map_size) : NULL;
+    float *y = case_alloc(SAMPLES * b->c.out_size), *map = b->map ? case_alloc(SAMPLES * b->c.map_size) : NULL;
     atl_run_options options;
     atl_run_options_init(&options);
     for (int front = 0; front < 2; front++) {
@@ -318,7 +347,7 @@ static void own_workspace(bench *b) {
         options.workspace = w.data;
         options.workspace_size = bytes;
         case_run(b->plan, SAMPLES, b->x, y, map, &options);
-        expect_same(b, "y, own workspace", y, b->y, SAMPLES * b->c.size);
+        expect_same(b, "y, own workspace", y, b->y, SAMPLES * b->c.out_size);
         unguard(w);
     }
     free(map);

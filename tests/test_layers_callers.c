@@ -33,6 +33,8 @@ static const char *const lines[] = {
     "se se 1 33x9x11 hidden=4 set.gate=hard-sigmoid set.alpha=0.3",
     "cbam-channel cbamc 1 33x9x11 hidden=4 set.gate=hard-sigmoid set.alpha=0.3",
     "cbam-spatial cbams 1 33x9x11 k=5 bias=1",
+    "cbam-res cbamr 1 9x9x11 out=13 hidden=4 sa=5 set.eps=0.0007",
+    "sk sk 1 12x9x11 m=2 groups=3 d=4 set.eps=0.0007",
     "self-attention-spatial sas 1 9x13x11 d=4 set.scale=0.7",
 };
 
@@ -45,7 +47,7 @@ enum { LINES = sizeof lines / sizeof *lines };
 
 typedef struct caller {
     const atl_plan *plan;
-    int64_t batch, size;
+    int64_t batch, size, out_size;
     float *x, *y, *want;
     int failures;
 } caller;
@@ -53,9 +55,9 @@ typedef struct caller {
 static void *call(void *argument) {
     caller *c = argument;
     for (int i = 0; i < ROUNDS; i++) {
-        memset(c->y, 0, (size_t)(c->batch * c->size) * sizeof *c->y);
+        memset(c->y, 0, (size_t)(c->batch * c->out_size) * sizeof *c->y);
         if (atl_run(c->plan, c->batch, c->x, c->y, NULL, NULL, NULL) != ATL_OK ||
-            case_difference(c->y, c->want, c->batch * c->size) >= 0)
+            case_difference(c->y, c->want, c->batch * c->out_size) >= 0)
             c->failures++;
     }
     return NULL;
@@ -65,10 +67,11 @@ static void caller_make(caller *c, const layer_case *layer, const atl_plan *plan
     c->plan = plan;
     c->batch = 1 + index % 3;
     c->size = layer->size;
+    c->out_size = layer->out_size;
     c->failures = 0;
-    c->x = case_alloc(3 * c->batch * c->size);
+    c->x = case_alloc(c->batch * (c->size + 2 * c->out_size));
     c->y = c->x + c->batch * c->size;
-    c->want = c->y + c->batch * c->size;
+    c->want = c->y + c->batch * c->out_size;
     fill(c->x, c->batch * c->size, FILL_RANDOM, 1, 900 + (uint64_t)index);
     case_run(plan, c->batch, c->x, c->want, NULL, NULL);
 }
@@ -154,7 +157,7 @@ static void sensitive(float *x, int64_t size) {
 }
 
 static void under_state(const layer_case *c, const char *isa, const state *s, atl_engine *engine, const float *want) {
-    float *x = case_alloc(2 * c->size), *y = x + c->size;
+    float *x = case_alloc(c->size + c->out_size), *y = x + c->size;
     atl_plan *plan = case_plan(c, engine);
     atl_plan *made_inside = NULL;
     atl_layer *layer_inside = NULL;
@@ -174,10 +177,10 @@ static void under_state(const layer_case *c, const char *isa, const state *s, at
                  (unsigned long long)entered, (unsigned long long)left);
     cr_assert(layer_status == ATL_OK && status == ATL_OK && first == ATL_OK, "%s, %s: %d, %d, %d", isa, s->name,
               (int)layer_status, (int)status, (int)first);
-    cr_expect_eq(case_difference(y, want, c->size), -1, "%s, %s, %s: other bits", c->row.name, isa, s->name);
+    cr_expect_eq(case_difference(y, want, c->out_size), -1, "%s, %s, %s: other bits", c->row.name, isa, s->name);
     /* Nothing that was made under it keeps it: weights, parameters, the plan's constants. */
     case_run(made_inside, 1, x, y, NULL, NULL);
-    cr_expect_eq(case_difference(y, want, c->size), -1, "%s, %s, %s: plan made in it gives other bits", c->row.name,
+    cr_expect_eq(case_difference(y, want, c->out_size), -1, "%s, %s, %s: plan made in it gives other bits", c->row.name,
                  isa, s->name);
     atl_plan_release(made_inside);
     atl_layer_release(layer_inside);
@@ -207,7 +210,7 @@ static void states_on(const char *isa, int threads) {
         layer_case c;
         case_parse(&c, lines[i], 71);
         widen_a_weight(&c);
-        float *x = case_alloc(2 * c.size), *want = x + c.size;
+        float *x = case_alloc(c.size + c.out_size), *want = x + c.size;
         atl_plan *plan = case_plan(&c, engine);
         sensitive(x, c.size);
         case_run(plan, 1, x, want, NULL, NULL);

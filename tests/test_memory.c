@@ -200,7 +200,7 @@ static bool trial(objects *o, step_fn *const *before, step_fn *step, long k, boo
     atl_error error = {0};
     for (; *before; before++)
         cr_assert_eq((*before)(o, &error), ATL_OK, "%s", error.message);
-    for (int64_t i = 0; i < o->c.size; i++)
+    for (int64_t i = 0; i < o->c.out_size; i++)
         o->y[i] = 77;
     counted = failures = 0;
     first_failure = k;
@@ -213,7 +213,7 @@ static bool trial(objects *o, step_fn *const *before, step_fn *step, long k, boo
               atl_status_name(status), error.message);
     if (status != ATL_OK) {
         cr_expect(error.status == status && error.message[0], "%s, %s %ld: error not filled", what, mode, k);
-        for (int64_t i = 0; i < o->c.size; i++)
+        for (int64_t i = 0; i < o->c.out_size; i++)
             cr_assert(o->y[i] == 77, "%s, %s %ld: y[%lld] was written", what, mode, k, (long long)i);
         cr_expect_eq(step(o, &error), ATL_OK, "%s, after %s %ld: %s", what, mode, k, error.message);
     }
@@ -241,7 +241,7 @@ static void with_objects(const char *line, int threads, bool map, void (*body)(o
     cr_assert_gt(loader_end, loader_begin, "the dynamic loader was not found");
     case_parse(&o.c, line, 1);
     o.x = case_alloc(o.c.size);
-    o.y = case_alloc(o.c.size);
+    o.y = case_alloc(o.c.out_size);
     o.map = map && o.c.map_size ? case_alloc(o.c.map_size) : NULL;
     fill(o.x, o.c.size, FILL_RANDOM, 1, 1);
     body(&o);
@@ -271,6 +271,8 @@ static void fail_engine(objects *o) {
 static const char se_line[] = "se se 1 5x3x7 hidden=3 set.alpha=0.2";
 static const char cbam_channel_line[] = "cbam-channel cbamc 1 5x3x7 hidden=3";
 static const char cbam_spatial_line[] = "cbam-spatial cbams 1 5x3x7 k=3 bias=1";
+static const char cbam_res_line[] = "cbam-res cbamr 1 5x3x7 out=4 hidden=2 sa=3";
+static const char sk_line[] = "sk sk 1 4x3x7 m=2 groups=2 d=3";
 static const char sas_line[] = "self-attention-spatial sas 1 5x3x7 d=2";
 
 Test(memory, engine) {
@@ -282,6 +284,8 @@ Test(memory, layer) {
     with_objects(se_line, 1, false, fail_layer);
     with_objects(cbam_channel_line, 1, false, fail_layer);
     with_objects(cbam_spatial_line, 1, false, fail_layer);
+    with_objects(cbam_res_line, 1, false, fail_layer);
+    with_objects(sk_line, 1, false, fail_layer);
     with_objects(sas_line, 1, false, fail_layer);
 }
 
@@ -289,11 +293,15 @@ Test(memory, plan) {
     with_objects(se_line, 1, false, fail_plan);
     with_objects(cbam_channel_line, 1, false, fail_plan);
     with_objects(cbam_spatial_line, 1, false, fail_plan);
+    with_objects(cbam_res_line, 1, false, fail_plan);
+    with_objects(sk_line, 1, false, fail_plan);
     with_objects(sas_line, 2, false, fail_plan);
 }
 
 Test(memory, run) {
     with_objects(se_line, 1, false, fail_run);
+    with_objects(cbam_res_line, 2, false, fail_run);
+    with_objects(sk_line, 2, false, fail_run);
     with_objects(sas_line, 1, false, fail_run);
     with_objects(sas_line, 2, true, fail_run);
 }
@@ -334,6 +342,8 @@ Test(memory, a_reserved_run_allocates_nothing) {
     with_objects(se_line, 2, false, run_without_memory);
     with_objects(cbam_channel_line, 2, false, run_without_memory);
     with_objects(cbam_spatial_line, 2, false, run_without_memory);
+    with_objects(cbam_res_line, 2, false, run_without_memory);
+    with_objects(sk_line, 2, false, run_without_memory);
     with_objects(sas_line, 1, false, run_without_memory);
     with_objects(sas_line, 3, true, run_without_memory);
 }

@@ -71,6 +71,58 @@
 #define ATL_KIND_CBAM_SPATIAL "cbam-spatial"
 
 /*
+ * "cbam-res": the residual block of CBAM (Woo, Park, Lee, Kweon, ECCV 2018), in eval mode.
+ *
+ *     u = relu(bn1(conv1(x)))
+ *     v = u * sigmoid(mlp(mean over positions of u) + mlp(max over positions of u)),  mlp(m) = fc2(relu(fc1(m)))
+ *     y = relu(v * sigmoid(conv([mean over channels of v, max over channels of v])) + conv_res(maxpool(x)))
+ *
+ *   sample     [C, H, W] -> [Co, Ho, Wo], Ho = floor((H - 1) / stride) + 1, Wo likewise; no map; y apart from x
+ *   weights    conv1.weight [Co, C, k, k] with any odd k, padding k/2; bn1.weight, bn1.running_mean, bn1.running_var [Co];
+ *              ca.sharedMLP.0.weight [h, Co, 1, 1], ca.sharedMLP.2.weight [Co, h, 1, 1]; sa.conv.weight [1, 2, s, s], s = 3,
+ *              5 or 7; conv_res.weight [Co, C, 1, 1]; optional conv1.bias, bn1.bias, ca.sharedMLP.2.bias,
+ *              conv_res.bias [Co], ca.sharedMLP.0.bias [h], sa.conv.bias [1]
+ *   stride     of conv1 and of the pooling, which is 3 x 3 with padding 1; 2 by default
+ *   eps        of bn1; 1e-5 by default
+ *   batch_first true (default) | false: x is [C, B, H, W], y is [Co, B, Ho, Wo]
+ *   cost       2*Co*C*(k*k + 1) FLOPs an output pixel, and about 7*Co + 4*s*s more; x is read twice, y written twice in the
+ *              cache
+ *   workspace  Co*Ho*Wo floats a sample, for u (v is never stored), and O(Ho*Wo) more; for each thread a band of padded
+ *              planes of x and O(C) more. A batch larger than what keeps the team busy takes no more
+ *              (atl_plan_info.workspace_samples)
+ *
+ * The padding of a convolution is zeros, multiplied like any value; that of the pooling never wins. Since the gates look at
+ * whole images, a NaN in x makes its whole sample NaN as soon as the convolution reaches it, as in PyTorch, and no other.
+ *
+ *     attentile run block.safetensors --layer cbam-res --set stride=2 --input x.npy --output y.npy
+ */
+#define ATL_KIND_CBAM_RES "cbam-res"
+
+/*
+ * "sk": selective kernels. Li, Wang, Hu, Yang, "Selective Kernel Networks", CVPR 2019.
+ *
+ *     U_i = relu(bn_i(conv_i(x))),  i = 0 ... M-1
+ *     z = fc(mean over positions of the sum of U_i),  a_i = softmax over i of fcs_i(z), for each channel
+ *     y = sum over i of a_i * U_i
+ *
+ *   sample     [C, H, W] -> [C, (H-1)/stride + 1, (W-1)/stride + 1]; no map; y apart from x
+ *   weights    for each branch i: convs.i.0.weight [C, C/G, 3+2i, 3+2i], in G groups, padding 1+i; optional convs.i.0.bias
+ *              [C]; optional batch norm convs.i.1.weight, .running_mean, .running_var, and .bias [C];
+ *              fc.weight [d, C], fcs.i.weight [C, d]; optional fc.bias [d], fcs.i.bias [C]
+ *   stride     1 by default; of all branches
+ *   eps        of the batch norms; 1e-5 by default
+ *   batch_first true (default) | false: x and y are [C, B, H, W]
+ *   cost       2*N*C*(C/G)*(9 + 25 + ...) FLOPs for N output positions, 2*C*d*(M+1) + 3*M*C*N more, and M*C exponentials; x is
+ *              copied once with its padding, a group at a time
+ *   workspace  4*M*C*N bytes a thread for the branches, and the padded planes of a group
+ *
+ * M, G and d are what the weights have: any M, any G that divides C (depthwise: G = C). Padding is zeros, multiplied like any
+ * value. A batch norm is a factor and an addend behind the convolution's sum: gamma / sqrt(variance + eps), and beta + (bias -
+ * mean) times that. A NaN makes its whole sample NaN, as in PyTorch, and no other.
+ */
+#define ATL_KIND_SK "sk"
+
+/*
  * "self-attention-spatial": self-attention over all pairs of positions. Zhang et al., "Self-Attention Generative
  * Adversarial Networks", ICML 2019; Fu et al., "Dual Attention Network", CVPR 2019 (position attention).
  *

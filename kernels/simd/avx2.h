@@ -11,6 +11,10 @@
 #define TILE_NAME 6x16
 #define ISA_NAME  avx2
 
+#define CONV_MR   4
+#define CONV_NV   3
+#define CONV_NAME 4x24
+
 typedef __m256 vf;
 
 #define V_INLINE static inline __attribute__((always_inline))
@@ -35,8 +39,25 @@ V_INLINE void v_store(float *p, vf a) {
 V_INLINE vf v_load_part(const float *p, int64_t n) {
     return _mm256_maskload_ps(p, v_mask(n));
 }
+V_INLINE vf v_in_order(vf a) { /* of four pairs: 0, 2, 1, 3 */
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(a), 0xd8));
+}
+V_INLINE void v_load_pairs(const float *p, int64_t n, vf *even, vf *odd) {
+    vf low = v_load_part(p, n), high = v_load_part(p + VL, n > VL ? n - VL : 0);
+    *even = v_in_order(_mm256_shuffle_ps(low, high, 0x88));
+    *odd = v_in_order(_mm256_shuffle_ps(low, high, 0xdd));
+}
 V_INLINE void v_store_part(float *p, int64_t n, vf a) {
     _mm256_maskstore_ps(p, v_mask(n), a);
+}
+V_INLINE vf v_load_lanes(const float *p, int64_t from, int64_t n) {
+    return _mm256_maskload_ps(p, _mm256_andnot_si256(v_mask(from), v_mask(from + n)));
+}
+V_INLINE void v_store_lanes(float *p, int64_t from, int64_t n, vf a) {
+    if (n == VL)
+        _mm256_storeu_ps(p, a);
+    else
+        _mm256_maskstore_ps(p, _mm256_andnot_si256(v_mask(from), v_mask(from + n)), a);
 }
 V_INLINE void v_stream(float *p, vf a) {
     _mm256_stream_ps(p, a);
@@ -64,6 +85,9 @@ V_INLINE vf v_neg(vf a) {
 }
 V_INLINE vf v_max(vf a, vf b) {
     return _mm256_max_ps(a, b);
+}
+V_INLINE vf v_max_nan(vf a, vf b) {
+    return _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
 }
 V_INLINE vf v_max_keep(vf a, vf limit) {
     return _mm256_blendv_ps(a, limit, _mm256_cmp_ps(a, limit, _CMP_LT_OQ));

@@ -13,6 +13,10 @@
 #define TILE_NAME 12x32
 #endif
 
+#define CONV_MR   8
+#define CONV_NV   3
+#define CONV_NAME 8x48
+
 typedef __m512 vf;
 
 #define V_INLINE static inline __attribute__((always_inline))
@@ -36,8 +40,21 @@ V_INLINE void v_store(float *p, vf a) {
 V_INLINE vf v_load_part(const float *p, int64_t n) {
     return _mm512_maskz_loadu_ps(v_mask(n), p);
 }
+V_INLINE void v_load_pairs(const float *p, int64_t n, vf *even, vf *odd) {
+    const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odds = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    vf low = v_load_part(p, n), high = v_load_part(p + VL, n > VL ? n - VL : 0);
+    *even = _mm512_permutex2var_ps(low, evens, high);
+    *odd = _mm512_permutex2var_ps(low, odds, high);
+}
 V_INLINE void v_store_part(float *p, int64_t n, vf a) {
     _mm512_mask_storeu_ps(p, v_mask(n), a);
+}
+V_INLINE vf v_load_lanes(const float *p, int64_t from, int64_t n) {
+    return _mm512_maskz_loadu_ps((__mmask16)(v_mask(n) << from), p);
+}
+V_INLINE void v_store_lanes(float *p, int64_t from, int64_t n, vf a) {
+    _mm512_mask_storeu_ps(p, (__mmask16)(v_mask(n) << from), a);
 }
 V_INLINE void v_stream(float *p, vf a) {
     _mm512_stream_ps(p, a);
@@ -65,6 +82,9 @@ V_INLINE vf v_neg(vf a) {
 }
 V_INLINE vf v_max(vf a, vf b) {
     return _mm512_max_ps(a, b);
+}
+V_INLINE vf v_max_nan(vf a, vf b) {
+    return _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a);
 }
 V_INLINE vf v_max_keep(vf a, vf limit) {
     return _mm512_mask_mov_ps(a, _mm512_cmp_ps_mask(a, limit, _CMP_LT_OQ), limit);

@@ -11,6 +11,10 @@
 #define TILE_NAME 12x8
 #define ISA_NAME  neon
 
+#define CONV_MR   8
+#define CONV_NV   3
+#define CONV_NAME 8x12
+
 typedef float32x4_t vf;
 
 #define V_INLINE static inline __attribute__((always_inline))
@@ -35,6 +39,11 @@ V_INLINE vf v_load_part(const float *p, int64_t n) {
         lanes[i] = p[i];
     return vld1q_f32(lanes);
 }
+V_INLINE void v_load_pairs(const float *p, int64_t n, vf *even, vf *odd) {
+    vf low = v_load_part(p, n), high = v_load_part(p + VL, n > VL ? n - VL : 0);
+    *even = vuzp1q_f32(low, high);
+    *odd = vuzp2q_f32(low, high);
+}
 V_INLINE void v_store_part(float *p, int64_t n, vf a) {
     if (n >= VL) {
         vst1q_f32(p, a);
@@ -43,6 +52,24 @@ V_INLINE void v_store_part(float *p, int64_t n, vf a) {
     float lanes[VL];
     vst1q_f32(lanes, a);
     for (int64_t i = 0; i < n; i++)
+        p[i] = lanes[i];
+}
+V_INLINE vf v_load_lanes(const float *p, int64_t from, int64_t n) {
+    if (n == VL)
+        return vld1q_f32(p);
+    float lanes[VL] = {0};
+    for (int64_t i = from; i < from + n; i++)
+        lanes[i] = p[i];
+    return vld1q_f32(lanes);
+}
+V_INLINE void v_store_lanes(float *p, int64_t from, int64_t n, vf a) {
+    if (n == VL) {
+        vst1q_f32(p, a);
+        return;
+    }
+    float lanes[VL];
+    vst1q_f32(lanes, a);
+    for (int64_t i = from; i < from + n; i++)
         p[i] = lanes[i];
 }
 V_INLINE void v_stream(float *p, vf a) {
@@ -70,6 +97,9 @@ V_INLINE vf v_neg(vf a) {
 }
 V_INLINE vf v_max(vf a, vf b) {
     return vbslq_f32(vcgtq_f32(a, b), a, b);
+}
+V_INLINE vf v_max_nan(vf a, vf b) {
+    return vbslq_f32(vandq_u32(vceqq_f32(a, a), vmvnq_u32(vcgtq_f32(a, b))), b, a);
 }
 V_INLINE vf v_max_keep(vf a, vf limit) {
     return vbslq_f32(vcltq_f32(a, limit), limit, a);

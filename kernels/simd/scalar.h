@@ -11,6 +11,10 @@
 #define TILE_NAME 4x4
 #define ISA_NAME  scalar
 
+#define CONV_MR   4
+#define CONV_NV   4
+#define CONV_NAME 4x4
+
 typedef float vf;
 
 #define V_INLINE static inline __attribute__((always_inline))
@@ -30,9 +34,21 @@ V_INLINE void v_store(float *p, vf a) {
 V_INLINE vf v_load_part(const float *p, int64_t n) {
     return n > 0 ? *p : 0.0f;
 }
+V_INLINE void v_load_pairs(const float *p, int64_t n, vf *even, vf *odd) {
+    *even = n > 0 ? p[0] : 0.0f;
+    *odd = n > 1 ? p[1] : 0.0f;
+}
 V_INLINE void v_store_part(float *p, int64_t n, vf a) {
     if (n > 0)
         *p = a;
+}
+V_INLINE vf v_load_lanes(const float *p, int64_t from, int64_t n) {
+    (void)from;
+    return v_load_part(p, n);
+}
+V_INLINE void v_store_lanes(float *p, int64_t from, int64_t n, vf a) {
+    (void)from;
+    v_store_part(p, n, a);
 }
 V_INLINE void v_stream(float *p, vf a) {
     *p = a;
@@ -78,6 +94,9 @@ V_INLINE vf v_neg(vf a) {
 }
 V_INLINE vf v_max(vf a, vf b) {
     return a > b ? a : b;
+}
+V_INLINE vf v_max_nan(vf a, vf b) {
+    return a > b || a != a ? a : b;
 }
 V_INLINE vf v_max_keep(vf a, vf limit) {
     return a < limit ? limit : a;

@@ -5,13 +5,20 @@
  *
  *   VL                    lanes of a vector vf
  *   TILE_MR, TILE_NV      register tile of the products: rows, vectors; TILE_NR lanes
- *   TILE_NAME, ISA_NAME   the two words in a kernel's name
+ *   CONV_MR, CONV_NV      that of convolutions; their rows may be halved, for twice as many vectors
+ *   TILE_NAME, CONV_NAME, ISA_NAME
+ *                         the words in a kernel's name
  *   v_load, v_store       VL floats at any address
  *   v_load_part, v_store_part
  *                         the first n lanes (n may exceed VL); others read as 0 and are not touched in memory
+ *   v_load_pairs(p, n, even, odd)
+ *                         the first n of 2*VL floats, others 0: those of even and those of odd index
+ *   v_load_lanes(p, from, n), v_store_lanes(p, from, n, a)
+ *                         lanes [from, from + n) of a load from p, others 0, or of a store to it: from + n <= VL
  *   v_stream              a store past the caches, aligned to the vector; v_stream_end after the last
  *   v_fma(a, b, c)        a*b + c, rounded once
  *   v_max(a, b)           a > b ? a : b
+ *   v_max_nan(a, b)       the same, and NaN where either is NaN
  *   v_max_keep(a, limit)  the larger, a where a is NaN; v_min_keep likewise
  *   v_select_gt(a,b,y,n)  a > b ? y : n
  *   v_round               nearest integer, ties to even, for |a| < 2^22 (for others not the same on every ISA)
@@ -47,6 +54,7 @@
 #define ATL_PASTE4(a, b, t, c)  ATL_PASTE4_(a, b, t, c)
 #define KERNEL(op)              ATL_PASTE3(atl_f32_, op, ISA_NAME)
 #define TILE_KERNEL(op)         ATL_PASTE4(atl_f32_, op, TILE_NAME, ISA_NAME)
+#define CONV_KERNEL(op)         ATL_PASTE4(atl_f32_, op, CONV_NAME, ISA_NAME)
 
 #define UNROLL _Pragma("GCC unroll 16")
 

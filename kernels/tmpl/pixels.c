@@ -8,13 +8,19 @@
  * long runs, several side by side. */
 enum { STRIP = 1024, CHANNELS = 4 };
 
+/* What counts of an element: with `scale` (NULL is a constant) its product with the channel's, rounded. */
+V_INLINE vf scaled(vf x, const float *scale, int c) {
+    return scale ? v_mul(x, v_set(scale[c])) : x;
+}
+
 /* `channels` channels of n <= STRIP pixels: added to sum in order, and their largest kept. */
-V_INLINE void pool_channels(int channels, const float *x, int64_t n, int64_t stride, float *sum, float *max) {
+V_INLINE void pool_channels(int channels, const float *x, int64_t n, int64_t stride, const float *scale, float *sum,
+                            float *max) {
     for (int64_t i = 0; i < n; i += VL) {
         vf s = v_load_part(sum + i, n - i), m = v_load_part(max + i, n - i);
         UNROLL
         for (int c = 0; c < channels; c++) {
-            vf a = v_load_part(x + c * stride + i, n - i);
+            vf a = scaled(v_load_part(x + c * stride + i, n - i), scale, c);
             s = v_add(s, a);
             m = v_max(m, a);
         }
@@ -23,7 +29,7 @@ V_INLINE void pool_channels(int channels, const float *x, int64_t n, int64_t str
     }
 }
 
-V_INLINE void pool_whole(const float *x, int64_t n, int64_t stride, float *sum, float *max) {
+V_INLINE void pool_whole(const float *x, int64_t n, int64_t stride, const float *scale, float *sum, float *max) {
     int64_t i = 0;
     for (; i + 2 * VL <= n; i += 2 * VL) {
         vf s[2], m[2];
@@ -36,7 +42,7 @@ V_INLINE void pool_whole(const float *x, int64_t n, int64_t stride, float *sum, 
         for (int c = 0; c < CHANNELS; c++) {
             UNROLL
             for (int v = 0; v < 2; v++) {
-                vf a = v_load(x + c * stride + i + v * VL);
+                vf a = scaled(v_load(x + c * stride + i + v * VL), scale, c);
                 s[v] = v_add(s[v], a);
                 m[v] = v_max(m[v], a);
             }
@@ -47,7 +53,7 @@ V_INLINE void pool_whole(const float *x, int64_t n, int64_t stride, float *sum, 
             v_store(max + i + v * VL, m[v]);
         }
     }
-    pool_channels(CHANNELS, x + i, n - i, stride, sum + i, max + i);
+    pool_channels(CHANNELS, x + i, n - i, stride, scale, sum + i, max + i);
 }
 
 V_INLINE void fill_strip(float *x, int64_t n, float value) {
@@ -56,38 +62,48 @@ V_INLINE void fill_strip(float *x, int64_t n, float value) {
 }
 
 /* A NaN among the elements makes the sum NaN, so only then do they have to be looked at. A zero loses its sign. */
-V_INLINE float column_max(const float *x, int64_t channels, int64_t stride, float sum, float largest) {
+V_INLINE float column_max(const float *x, int64_t channels, int64_t stride, const float *scale, float sum,
+                          float largest) {
     if (sum != sum)
-        for (int64_t c = 0; c < channels; c++)
-            if (x[c * stride] != x[c * stride])
-                return x[c * stride];
+        for (int64_t c = 0; c < channels; c++) {
+            float a = scale ? x[c * stride] * scale[c] : x[c * stride];
+            if (a != a)
+                return a;
+        }
     return largest + 0.0f;
 }
 
-V_INLINE void pool_strip(const float *x, int64_t n, int64_t channels, int64_t stride, float *mean, float *max) {
+V_INLINE void pool_strip(const float *x, int64_t n, int64_t channels, int64_t stride, const float *scale, float *mean,
+                         float *max) {
     float sum[STRIP];
     fill_strip(max, n, -__builtin_inff());
     for (int64_t c0 = 0; c0 < channels; c0 += ATL_BLOCK) {
         int64_t end = channels - c0 < ATL_BLOCK ? channels : c0 + ATL_BLOCK, c = c0;
         fill_strip(sum, n, 0.0f);
         for (; c + CHANNELS <= end; c += CHANNELS)
-            pool_whole(x + c * stride, n, stride, sum, max);
+            pool_whole(x + c * stride, n, stride, scale ? scale + c : 0, sum, max);
         for (; c < end; c++)
-            pool_channels(1, x + c * stride, n, stride, sum, max);
+            pool_channels(1, x + c * stride, n, stride, scale ? scale + c : 0, sum, max);
         for (int64_t i = 0; i < n; i += VL) {
             vf block = v_load_part(sum + i, n - i);
             v_store_part(mean + i, n - i, c0 ? v_add(v_load_part(mean + i, n - i), block) : block);
         }
     }
     for (int64_t i = 0; i < n; i++)
-        max[i] = column_max(x + i, channels, stride, mean[i], max[i]);
+        max[i] = column_max(x + i, channels, stride, scale, mean[i], max[i]);
     for (int64_t i = 0; i < n; i += VL)
         v_store_part(mean + i, n - i, v_div(v_load_part(mean + i, n - i), v_set((float)channels)));
 }
 
-void KERNEL(channel_pool)(const float *x, int64_t n, int64_t channels, int64_t stride, float *mean, float *max) {
-    for (int64_t i = 0; i < n; i += STRIP)
-        pool_strip(x + i, n - i < STRIP ? n - i : STRIP, channels, stride, mean + i, max + i);
+void KERNEL(channel_pool)(const float *x, int64_t n, int64_t channels, int64_t stride, const float *scale, float *mean,
+                          float *max) {
+    for (int64_t i = 0; i < n; i += STRIP) {
+        int64_t count = n - i < STRIP ? n - i : STRIP;
+        if (scale)
+            pool_strip(x + i, count, channels, stride, scale, mean + i, max + i);
+        else
+            pool_strip(x + i, count, channels, stride, 0, mean + i, max + i);
+    }
 }
 
 /* ---- convolution of two planes, sigmoid ---- */
@@ -174,4 +190,24 @@ void KERNEL(scale_pixels)(const float *x, float *y, int64_t n, int64_t channels,
     }
     if (stream)
         v_stream_end();
+}
+
+/* ---- the end of a residual block ---- */
+
+V_INLINE vf gate_add_relu(vf x, vf scale, vf factor, vf y) {
+    return v_max_keep(v_add(v_mul(v_mul(x, scale), factor), y), v_zero());
+}
+
+void KERNEL(gate_add_relu)(const float *x, int64_t n, int64_t channels, int64_t x_stride, const float *scale,
+                           const float *factor, float *y, int64_t y_stride) {
+    for (int64_t c = 0; c < channels; c++, x += x_stride, y += y_stride) {
+        vf s = v_set(scale[c]);
+        int64_t i = 0;
+        for (; i + VL <= n; i += VL)
+            v_store(y + i, gate_add_relu(v_load(x + i), s, v_load(factor + i), v_load(y + i)));
+        if (i < n)
+            v_store_part(
+                y + i, n - i,
+                gate_add_relu(v_load_part(x + i, n - i), s, v_load_part(factor + i, n - i), v_load_part(y + i, n - i)));
+    }
 }

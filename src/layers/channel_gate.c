@@ -60,7 +60,7 @@ static atl_status plan(atl_plan *plan, int pools, atl_error *error) {
     plan->info.exps = op->gate == ATL_UNARY_SIGMOID ? c : 0;
     plan->info.exps += op->activation == ATL_UNARY_SILU ? pools * h : 0;
     plan->info.bytes = 8 * c * n;
-    return atl_excite_plan(plan, &layer->linears[0], &layer->linears[1], op, error);
+    return atl_excite_plan(plan, &layer->linears[0], &layer->linears[1], plan->positions, op, error);
 }
 
 static atl_status se_plan(atl_plan *made, atl_error *error) {

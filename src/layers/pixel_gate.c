@@ -34,7 +34,8 @@ static atl_status plan(atl_plan *plan, atl_error *error) {
     plan->info.flops = 2 * c * n + 4 * k * k * n;
     plan->info.exps = n;
     plan->info.bytes = 8 * c * n;
-    return atl_pixel_gate_plan(plan, &layer->linears[0], layer->widths['k'], &plan->op.pixel_gate, error);
+    return atl_pixel_gate_plan(plan, &layer->linears[0], layer->widths['k'], plan->channels, plan->shape[1],
+                               plan->shape[2], &plan->op.pixel_gate, error);
 }
 
 static void run(const atl_run_state *run) {

@@ -16,7 +16,8 @@ enum {
     GROUP_FLOATS = 64 * 1024 /* channels of a split sample's task hold about this much */
 };
 
-atl_status atl_excite_plan(atl_plan *plan, atl_linear *fc1, atl_linear *fc2, atl_excite_op *op, atl_error *error) {
+atl_status atl_excite_plan(atl_plan *plan, atl_linear *fc1, atl_linear *fc2, int64_t positions, atl_excite_op *op,
+                           atl_error *error) {
     op->w1 = atl_linear_pack(fc1, FC_LANES);
     op->w2 = atl_linear_pack(fc2, FC_LANES);
     if (!op->w1 || !op->w2)
@@ -24,16 +25,52 @@ atl_status atl_excite_plan(atl_plan *plan, atl_linear *fc1, atl_linear *fc2, atl
     op->b1 = fc1->bias;
     op->b2 = fc2->bias;
     op->hidden = fc1->m;
-    op->channel_group = atl_max(1, GROUP_FLOATS / plan->positions);
-    atl_status status = atl_reserve_sample(plan, &op->mean, plan->channels, 1, 1, error);
+    op->channels = fc2->m;
+    op->positions = positions;
+    op->channel_group = atl_max(1, GROUP_FLOATS / positions);
+    atl_status status = atl_reserve_sample(plan, &op->mean, op->channels, 1, 1, error);
     if (status == ATL_OK && op->with_max)
-        status = atl_reserve_sample(plan, &op->max, plan->channels, 1, 1, error);
+        status = atl_reserve_sample(plan, &op->max, op->channels, 1, 1, error);
     if (status == ATL_OK)
         status = atl_reserve_sample(plan, &op->inner, op->hidden, 1, 1, error);
     if (status == ATL_OK)
-        status = atl_reserve_sample(plan, &op->factor, plan->channels, 1, 1, error);
+        status = atl_reserve_sample(plan, &op->factor, op->channels, 1, 1, error);
     return status;
 }
+
+/* ---- the pieces, in one sample's workspace ---- */
+
+void atl_excite_squeeze(const atl_kernels *kernels, const atl_excite_op *op, float *workspace, const float *x,
+                        int64_t x_row, int64_t from, int64_t count) {
+    float *sums = workspace + op->mean + from;
+    if (op->with_max)
+        kernels->sum_max.fn(x + from * x_row, op->positions, count, x_row, sums, workspace + op->max + from);
+    else
+        kernels->sum.fn(x + from * x_row, op->positions, count, x_row, sums);
+}
+
+/* out may be the pooled channels themselves. */
+static void mlp(const atl_kernels *k, const atl_excite_op *op, const float *pooled, float *inner, float *out) {
+    k->fc.fn(pooled, op->channels, op->w1, op->b1, op->hidden, inner);
+    k->unary.fn(inner, inner, op->hidden, op->activation, 0.0f);
+    k->fc.fn(inner, op->hidden, op->w2, op->b2, op->channels, out);
+}
+
+const float *atl_excite_factors(const atl_kernels *kernels, const atl_excite_op *op, float *workspace) {
+    float *mean = workspace + op->mean, *max = workspace + op->max, *factor = workspace + op->factor;
+    for (int64_t i = 0; i < op->channels; i++)
+        mean[i] /= (float)op->positions;
+    mlp(kernels, op, mean, workspace + op->inner, factor);
+    if (op->with_max) {
+        mlp(kernels, op, max, workspace + op->inner, max);
+        for (int64_t i = 0; i < op->channels; i++)
+            factor[i] += max[i];
+    }
+    kernels->unary.fn(factor, factor, op->channels, op->gate, op->alpha);
+    return factor;
+}
+
+/* ---- the whole layer ---- */
 
 typedef struct job {
     const atl_run_state *run;
@@ -46,38 +83,11 @@ typedef struct job {
 /* Sums (and maxima) of channels [from, from + count) of sample b. */
 static void squeeze(const job *j, int64_t b, int64_t from, int64_t count) {
     const atl_run_state *run = j->run;
-    const float *x = atl_run_sample(run, b).x + from * run->x_row;
-    float *w = atl_run_workspace(run, b) + from;
-    if (j->op->with_max)
-        j->kernels->sum_max.fn(x, run->plan->positions, count, run->x_row, w + j->op->mean, w + j->op->max);
-    else
-        j->kernels->sum.fn(x, run->plan->positions, count, run->x_row, w + j->op->mean);
+    atl_excite_squeeze(j->kernels, j->op, atl_run_workspace(run, b), atl_run_sample(run, b).x, run->x_row, from, count);
 }
 
-/* out may be the pooled channels themselves. */
-static void mlp(const job *j, const float *pooled, float *inner, float *out) {
-    const atl_excite_op *op = j->op;
-    const atl_kernels *k = j->kernels;
-    int64_t channels = j->run->plan->channels;
-    k->fc.fn(pooled, channels, op->w1, op->b1, op->hidden, inner);
-    k->unary.fn(inner, inner, op->hidden, op->activation, 0.0f);
-    k->fc.fn(inner, op->hidden, op->w2, op->b2, channels, out);
-}
-
-/* The factor of every channel of sample b, from its sums (and maxima). */
 static void excite(const job *j, int64_t b) {
-    const atl_excite_op *op = j->op;
-    int64_t channels = j->run->plan->channels;
-    float *w = atl_run_workspace(j->run, b);
-    for (int64_t i = 0; i < channels; i++)
-        w[op->mean + i] /= (float)j->run->plan->positions;
-    mlp(j, w + op->mean, w + op->inner, w + op->factor);
-    if (op->with_max) {
-        mlp(j, w + op->max, w + op->inner, w + op->max);
-        for (int64_t i = 0; i < channels; i++)
-            w[op->factor + i] += w[op->max + i];
-    }
-    j->kernels->unary.fn(w + op->factor, w + op->factor, channels, op->gate, op->alpha);
+    atl_excite_factors(j->kernels, j->op, atl_run_workspace(j->run, b));
 }
 
 /* Scales channels [from, from + count) of sample b; those of sample `next` are reduced meanwhile, unless it is negative. */
@@ -88,7 +98,7 @@ static void scale(const job *j, int64_t b, int64_t from, int64_t count, int64_t 
     const float *ahead = next < 0 ? NULL : atl_run_sample(run, next).x + from * run->x_row;
     float *sums = next < 0 ? NULL : atl_run_workspace(run, next) + j->op->mean + from;
     float *maxima = next < 0 || !j->op->with_max ? NULL : atl_run_workspace(run, next) + j->op->max + from;
-    j->kernels->scale.fn(sample.x + from * run->x_row, sample.y + from * run->y_row, run->plan->positions, count,
+    j->kernels->scale.fn(sample.x + from * run->x_row, sample.y + from * run->y_row, j->op->positions, count,
                          run->x_row, run->y_row, factor, j->schedule.stream && sample.x != sample.y, ahead, sums,
                          maxima);
 }
@@ -97,7 +107,7 @@ static void scale(const job *j, int64_t b, int64_t from, int64_t count, int64_t 
 static void sample_run(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
-    int64_t channels = j->run->plan->channels, first = task * j->schedule.run_length;
+    int64_t channels = j->op->channels, first = task * j->schedule.run_length;
     int64_t end = atl_min(first + j->schedule.run_length, j->run->batch);
     squeeze(j, first, 0, channels);
     for (int64_t b = first; b < end; b++) {
@@ -107,7 +117,7 @@ static void sample_run(void *context, int64_t task, int slot) {
 }
 
 static int64_t group_size(const job *j, int64_t group) {
-    return atl_min(j->op->channel_group, j->run->plan->channels - group * j->op->channel_group);
+    return atl_min(j->op->channel_group, j->op->channels - group * j->op->channel_group);
 }
 
 static void squeeze_group(void *context, int64_t task, int slot) {
@@ -131,7 +141,7 @@ static void scale_group(void *context, int64_t task, int slot) {
 
 void atl_excite_run(const atl_run_state *run, const atl_excite_op *op) {
     const atl_plan *plan = run->plan;
-    job j = {run, op, &plan->engine->kernels, atl_run_schedule(run), atl_ceil_div(plan->channels, op->channel_group)};
+    job j = {run, op, &plan->engine->kernels, atl_run_schedule(run), atl_ceil_div(op->channels, op->channel_group)};
     if (j.schedule.whole) {
         atl_run_tasks(run, sample_run, &j, atl_ceil_div(run->batch, j.schedule.run_length));
         return;
@@ -144,10 +154,10 @@ void atl_excite_run(const atl_run_state *run, const atl_excite_op *op) {
 void atl_excite_describe(const atl_plan *plan, const atl_excite_op *op, atl_text *text) {
     const atl_kernels *k = &plan->engine->kernels;
     atl_text_add(text, "squeeze: %s over %lld positions, 16 lanes, restarted every %d (%s)\n",
-                 op->with_max ? "mean and maximum" : "mean", (long long)plan->positions, ATL_SUM_RESTART,
+                 op->with_max ? "mean and maximum" : "mean", (long long)op->positions, ATL_SUM_RESTART,
                  op->with_max ? k->sum_max.variant : k->sum.variant);
     atl_text_add(text, "excite: %s%lld -> %lld -> %lld, blocks of %d (%s, %s)\n", op->with_max ? "the sum of two " : "",
-                 (long long)plan->channels, (long long)op->hidden, (long long)plan->channels, ATL_BLOCK, k->fc.variant,
+                 (long long)op->channels, (long long)op->hidden, (long long)op->channels, ATL_BLOCK, k->fc.variant,
                  k->unary.variant);
     atl_text_add(text, "scale: sample per task, or groups of %lld channels when samples are few (%s)\n",
                  (long long)op->channel_group, k->scale.variant);

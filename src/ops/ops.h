@@ -24,7 +24,7 @@ typedef int64_t atl_offset;
 typedef struct atl_excite_op {
     const float *w1, *w2; /* packed for the fc kernel */
     const float *b1, *b2; /* or NULL */
-    int64_t hidden;
+    int64_t channels, positions, hidden;
     atl_unary activation, gate;
     float alpha;
     int with_max;
@@ -33,26 +33,143 @@ typedef struct atl_excite_op {
 } atl_excite_op;
 
 /* activation, gate, alpha and with_max are set by the layer. */
-atl_status atl_excite_plan(struct atl_plan *plan, struct atl_linear *fc1, struct atl_linear *fc2, atl_excite_op *op,
-                           atl_error *error);
+atl_status atl_excite_plan(struct atl_plan *plan, struct atl_linear *fc1, struct atl_linear *fc2, int64_t positions,
+                           atl_excite_op *op, atl_error *error);
 void atl_excite_run(const struct atl_run_state *run, const atl_excite_op *op);
 void atl_excite_describe(const struct atl_plan *plan, const atl_excite_op *op, atl_text *text);
+
+/* The pieces, for layers that scale on their own. All of them work in one sample's workspace.
+ * Sums (and maxima) of channels [from, from + count) of x; then the factors of all channels. */
+void atl_excite_squeeze(const atl_kernels *kernels, const atl_excite_op *op, float *workspace, const float *x,
+                        int64_t x_row, int64_t from, int64_t count);
+const float *atl_excite_factors(const atl_kernels *kernels, const atl_excite_op *op, float *workspace);
 
 /* ---- pixel gate: y = x * sigmoid(conv([mean over channels, max over channels])), samples [C, H, W] ---- */
 
 typedef struct atl_pixel_gate_op {
     const float *weight, *bias; /* [2][k][k], of the mean and of the maximum; [1] or NULL */
-    int64_t k, height, width;
+    int64_t k, channels, height, width;
     int64_t row;          /* of a padded plane */
     int64_t strip_rows;   /* image rows of a strip of a whole sample */
     atl_offset planes;    /* [2][height + k - 1][row] */
     atl_offset mean, max; /* [height*width]; factors come where the means were */
 } atl_pixel_gate_op;
 
-atl_status atl_pixel_gate_plan(struct atl_plan *plan, const struct atl_linear *conv, int64_t k, atl_pixel_gate_op *op,
-                               atl_error *error);
+atl_status atl_pixel_gate_plan(struct atl_plan *plan, const struct atl_linear *conv, int64_t k, int64_t channels,
+                               int64_t height, int64_t width, atl_pixel_gate_op *op, atl_error *error);
 void atl_pixel_gate_run(const struct atl_run_state *run, const atl_pixel_gate_op *op);
 void atl_pixel_gate_describe(const struct atl_plan *plan, const atl_pixel_gate_op *op, atl_text *text);
+
+/* The pieces, for layers that gate on their own. All of them work in one sample's workspace.
+ * Image rows that hold at least so many pixels, and no fewer than the convolution reaches. */
+int64_t atl_pixel_gate_rows(const atl_pixel_gate_op *op, int64_t pixels);
+/* Pools image rows [from, end) of x, of which channel c counts times scale[c] unless that is NULL. */
+void atl_pixel_gate_pool(const atl_kernels *kernels, const atl_pixel_gate_op *op, float *workspace, const float *x,
+                         int64_t x_row, const float *scale, int64_t from, int64_t end);
+/* The factors of image rows [from, end); those up to k/2 rows further are pooled. */
+const float *atl_pixel_gate_factors(const atl_kernels *kernels, const atl_pixel_gate_op *op, float *workspace,
+                                    int64_t from, int64_t end);
+
+/* ---- conv: y = relu(scale * (weight * x) + shift) over padded planes, for several weights that share x ---- */
+
+/* One of the convolutions. */
+typedef struct atl_conv_filter {
+    const float *weight;        /* packed for the conv kernel, by group */
+    const float *scale, *shift; /* [rows] */
+    int64_t k, terms;           /* kernel size; terms of a sum */
+    const int32_t *offset;      /* [terms]: where they lie in the planes */
+} atl_conv_filter;
+
+/*
+ * x is [channels, height, width], y of each filter [rows, out_height, out_width]; padding is k/2, so that all filters agree.
+ * Input planes are copied with their padding into the slot's scratch, a group and a band of output lines at a time;
+ * with a stride, pixels that the lanes of a vector read are brought together: a plane for each phase.
+ */
+typedef struct atl_conv_op {
+    int64_t channels, height, width;
+    int64_t rows, out_height, out_width;
+    int64_t groups, stride;
+    int relu;
+    int64_t count;
+    const atl_conv_filter *filters;
+    int64_t reach;       /* padding of the planes: that of the largest filter */
+    int64_t phases;      /* of an axis */
+    int64_t line, plane; /* floats from a line of a plane to the next, and to the next plane */
+    int64_t band, halo;  /* output lines at a time; lines that planes have more */
+    atl_offset planes;   /* [channels/groups][phases][phases][plane] */
+} atl_conv_op;
+
+/*
+ * channels, height, width, rows, groups, stride, relu and count are set by the layer; it has checked that groups divides
+ * channels and rows. Filter i is linears[i] of `linears`, folded (atl_linear_fold), with kernel k[i]. Takes plan->tables.
+ */
+atl_status atl_conv_plan(struct atl_plan *plan, struct atl_linear *linears, const int64_t *k, atl_conv_op *op,
+                         atl_error *error);
+
+/*
+ * A sample's work can be cut into at most atl_conv_pieces pieces: piece `i` of `pieces` is the rows [*first, *first + *count)
+ * of every filter's y.
+ */
+int64_t atl_conv_pieces(const atl_conv_op *op);
+void atl_conv_range(const atl_conv_op *op, int64_t i, int64_t pieces, int64_t *first, int64_t *count);
+
+/*
+ * Computes a piece: part of a task, in the scratch of its slot. x is the sample's, its channels x_row apart; row r of filter
+ * f goes to y + f*y_filter + r*y_row, dense.
+ */
+void atl_conv_piece(const struct atl_run_state *run, const atl_conv_op *op, int slot, int64_t i, int64_t pieces,
+                    const float *x, int64_t x_row, float *y, int64_t y_filter, int64_t y_row);
+void atl_conv_describe(const struct atl_plan *plan, const atl_conv_op *op, atl_text *text);
+
+/* ---- residual: y = relu(pixel gate(channel gate(relu(bn(conv x)))) + shortcut(max-pool x)) ---- */
+
+/* The layer's linears. */
+enum {
+    ATL_RESIDUAL_CONV, /* its batch norm folded */
+    ATL_RESIDUAL_FC1,  /* of the channel gate */
+    ATL_RESIDUAL_FC2,
+    ATL_RESIDUAL_GATE, /* the pixel gate's convolution */
+    ATL_RESIDUAL_SHORTCUT,
+    ATL_RESIDUAL_LINEARS
+};
+
+typedef struct atl_residual_op {
+    atl_conv_op conv;
+    atl_excite_op excite;
+    atl_pixel_gate_op gate;
+    const float *weight, *bias; /* of the shortcut: packed for the gemm kernel; bias or NULL */
+    int64_t weight_rows;        /* of the shortcut at a time */
+    int64_t chunk;              /* output positions that the shortcut is computed for at a time */
+    int64_t strip_rows;         /* output rows of a strip */
+    int64_t row;                /* floats from a channel of the features to the next */
+    atl_offset features;        /* [channels][row]: relu(bn(conv x)) */
+    atl_offset pooled, sums; /* in the slot's scratch: max-pooled x, [channels of x][ATL_PANEL_ROW]; sums of a gemm */
+} atl_residual_op;
+
+/* conv's channels, height, width and stride are set by the layer; the kernels are conv_k and gate_k wide. */
+atl_status atl_residual_plan(struct atl_plan *plan, struct atl_linear *linears, int64_t conv_k, int64_t gate_k,
+                             atl_residual_op *op, atl_error *error);
+void atl_residual_run(const struct atl_run_state *run, const atl_residual_op *op);
+void atl_residual_describe(const struct atl_plan *plan, const atl_residual_op *op, atl_text *text);
+
+/* ---- select: y = sum of a_i * U_i, where U_i are convolutions of x and a = softmax over i of fcs_i(fc(mean of sum U_i)) ---- */
+
+typedef struct atl_select_op {
+    atl_conv_op conv;
+    const float *w1, *w2;      /* fc, and all of fcs in one; packed for the fc kernel */
+    const float *b1, *b2;      /* or NULL */
+    int64_t hidden, positions; /* of y */
+    int64_t channel_group;     /* channels of a task that blends part of a sample */
+    atl_offset features;       /* [count][rows][positions] */
+    atl_offset factor;         /* [count][rows]: sums, then factors */
+    atl_offset mean, inner;
+} atl_select_op;
+
+/* op->conv is planned already. fcs is [count*rows][hidden]. */
+atl_status atl_select_plan(struct atl_plan *plan, struct atl_linear *fc, struct atl_linear *fcs, atl_select_op *op,
+                           atl_error *error);
+void atl_select_run(const struct atl_run_state *run, const atl_select_op *op);
+void atl_select_describe(const struct atl_plan *plan, const atl_select_op *op, atl_text *text);
 
 /* ---- panels: rows of positions in a sample's workspace (kernels.h) ---- */
 

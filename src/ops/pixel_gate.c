@@ -20,36 +20,30 @@ enum {
     TASKS_PER_THREAD = 2
 };
 
-/* Image rows that hold at least so many pixels, and no fewer than the convolution reaches. */
-static int64_t rows_of(const atl_pixel_gate_op *op, int64_t pixels) {
+int64_t atl_pixel_gate_rows(const atl_pixel_gate_op *op, int64_t pixels) {
     int64_t rows = atl_max(atl_ceil_div(pixels, op->width), op->k / 2);
     return atl_min(rows, op->height);
 }
 
-atl_status atl_pixel_gate_plan(atl_plan *plan, const atl_linear *conv, int64_t k, atl_pixel_gate_op *op,
-                               atl_error *error) {
-    op->weight = conv->weight;
-    op->bias = conv->bias;
-    op->k = k;
-    op->height = plan->shape[1];
-    op->width = plan->shape[2];
-    op->row = op->width + k - 1;
-    op->strip_rows = rows_of(op, atl_max(STRIP_PIXELS, STRIP_FLOATS / plan->channels));
-    atl_status status = atl_reserve_sample(plan, &op->planes, 2, op->height + k - 1, op->row, error);
+atl_status atl_pixel_gate_plan(atl_plan *plan, const atl_linear *conv, int64_t k, int64_t channels, int64_t height,
+                               int64_t width, atl_pixel_gate_op *op, atl_error *error) {
+    *op = (atl_pixel_gate_op){.weight = conv->weight,
+                              .bias = conv->bias,
+                              .k = k,
+                              .channels = channels,
+                              .height = height,
+                              .width = width,
+                              .row = width + k - 1};
+    op->strip_rows = atl_pixel_gate_rows(op, atl_max(STRIP_PIXELS, STRIP_FLOATS / channels));
+    atl_status status = atl_reserve_sample(plan, &op->planes, 2, height + k - 1, op->row, error);
     if (status == ATL_OK)
-        status = atl_reserve_sample(plan, &op->mean, plan->positions, 1, 1, error);
+        status = atl_reserve_sample(plan, &op->mean, height, width, 1, error);
     if (status == ATL_OK)
-        status = atl_reserve_sample(plan, &op->max, plan->positions, 1, 1, error);
+        status = atl_reserve_sample(plan, &op->max, height, width, 1, error);
     return status;
 }
 
-typedef struct job {
-    const atl_run_state *run;
-    const atl_pixel_gate_op *op;
-    const atl_kernels *kernels;
-    atl_schedule schedule;
-    int64_t strip_rows, strips; /* of a sample */
-} job;
+/* ---- the pieces, in one sample's workspace ---- */
 
 static void clear(float *x, int64_t count) {
     memset(x, 0, (size_t)count * sizeof *x);
@@ -70,34 +64,54 @@ static void place(const atl_pixel_gate_op *op, const float *pixels, float *plane
     }
 }
 
+void atl_pixel_gate_pool(const atl_kernels *kernels, const atl_pixel_gate_op *op, float *workspace, const float *x,
+                         int64_t x_row, const float *scale, int64_t from, int64_t end) {
+    float *mean = workspace + op->mean, *max = workspace + op->max, *planes = workspace + op->planes;
+    int64_t at = from * op->width, count = (end - from) * op->width;
+    kernels->channel_pool.fn(x + at, count, op->channels, x_row, scale, mean + at, max + at);
+    place(op, mean, planes, from, end);
+    place(op, max, planes + (op->height + op->k - 1) * op->row, from, end);
+}
+
+/* The factors take the place of the means, which by now lie in their plane. */
+const float *atl_pixel_gate_factors(const atl_kernels *kernels, const atl_pixel_gate_op *op, float *workspace,
+                                    int64_t from, int64_t end) {
+    float *factor = workspace + op->mean;
+    for (int64_t r = from; r < end; r++)
+        kernels->conv_gate.fn(workspace + op->planes + r * op->row, op->row, (op->height + op->k - 1) * op->row, op->k,
+                              op->weight, op->bias, op->width, factor + r * op->width);
+    return factor + from * op->width;
+}
+
+/* ---- the whole layer ---- */
+
+typedef struct job {
+    const atl_run_state *run;
+    const atl_pixel_gate_op *op;
+    const atl_kernels *kernels;
+    atl_schedule schedule;
+    int64_t strip_rows, strips; /* of a sample */
+} job;
+
 static int64_t strip_end(const job *j, int64_t strip) {
     return atl_min((strip + 1) * j->strip_rows, j->op->height);
 }
 
 static void pool_strip(const job *j, int64_t b, int64_t strip) {
-    const atl_pixel_gate_op *op = j->op;
     const atl_run_state *run = j->run;
-    int64_t from = strip * j->strip_rows, end = strip_end(j, strip), at = from * op->width;
-    float *w = atl_run_workspace(run, b), *planes = w + op->planes;
-    j->kernels->channel_pool.fn(atl_run_sample(run, b).x + at, end * op->width - at, run->plan->channels, run->x_row,
-                                w + op->mean + at, w + op->max + at);
-    place(op, w + op->mean, planes, from, end);
-    place(op, w + op->max, planes + (op->height + op->k - 1) * op->row, from, end);
+    atl_pixel_gate_pool(j->kernels, j->op, atl_run_workspace(run, b), atl_run_sample(run, b).x, run->x_row, NULL,
+                        strip * j->strip_rows, strip_end(j, strip));
 }
 
-/* The factors take the place of the means, which by now lie in their plane. The pixels from `ahead` on, which are pooled
- * next, come from memory while others are written. */
+/* The pixels from `ahead` on, which are pooled next, come from memory while others are written. */
 static void scale_strip(const job *j, int64_t b, int64_t strip, const float *ahead) {
     const atl_pixel_gate_op *op = j->op;
     const atl_run_state *run = j->run;
     int64_t from = strip * j->strip_rows, end = strip_end(j, strip), at = from * op->width;
-    float *w = atl_run_workspace(run, b), *factor = w + op->mean;
-    for (int64_t r = from; r < end; r++)
-        j->kernels->conv_gate.fn(w + op->planes + r * op->row, op->row, (op->height + op->k - 1) * op->row, op->k,
-                                 op->weight, op->bias, op->width, factor + r * op->width);
+    const float *factor = atl_pixel_gate_factors(j->kernels, op, atl_run_workspace(run, b), from, end);
     atl_sample sample = atl_run_sample(run, b);
-    j->kernels->scale_pixels.fn(sample.x + at, sample.y + at, end * op->width - at, run->plan->channels, run->x_row,
-                                run->y_row, factor + at, j->schedule.stream && sample.x != sample.y, ahead);
+    j->kernels->scale_pixels.fn(sample.x + at, sample.y + at, (end - from) * op->width, op->channels, run->x_row,
+                                run->y_row, factor, j->schedule.stream && sample.x != sample.y, ahead);
 }
 
 /* Where that strip of sample b begins; past its last they are those of the next sample, NULL when that is `end`. */
@@ -150,7 +164,7 @@ void atl_pixel_gate_run(const atl_run_state *run, const atl_pixel_gate_op *op) {
     }
     int64_t threads = atl_pool_threads(plan->engine->pool);
     int64_t wanted = atl_ceil_div(TASKS_PER_THREAD * threads, run->batch);
-    j.strip_rows = atl_min(op->strip_rows, rows_of(op, atl_max(SPLIT_PIXELS, plan->positions / wanted)));
+    j.strip_rows = atl_min(op->strip_rows, atl_pixel_gate_rows(op, atl_max(SPLIT_PIXELS, plan->positions / wanted)));
     j.strips = atl_ceil_div(op->height, j.strip_rows);
     atl_run_tasks(run, pool_task, &j, run->batch * j.strips);
     atl_run_tasks(run, scale_task, &j, run->batch * j.strips);
@@ -158,7 +172,7 @@ void atl_pixel_gate_run(const atl_run_state *run, const atl_pixel_gate_op *op) {
 
 void atl_pixel_gate_describe(const atl_plan *plan, const atl_pixel_gate_op *op, atl_text *text) {
     const atl_kernels *k = &plan->engine->kernels;
-    atl_text_add(text, "pool: mean and maximum over %lld channels, blocks of %d (%s)\n", (long long)plan->channels,
+    atl_text_add(text, "pool: mean and maximum over %lld channels, blocks of %d (%s)\n", (long long)op->channels,
                  ATL_BLOCK, k->channel_pool.variant);
     atl_text_add(text, "gate: %lld x %lld convolution of both planes, sigmoid (%s)\n", (long long)op->k,
                  (long long)op->k, k->conv_gate.variant);

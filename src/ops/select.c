@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Branches of a convolution, weighted per channel by a softmax over them. Whole samples are tasks while there are enough of
+ * them: a thread's features then stay where they are from sample to sample, in its caches. Otherwise channels are split.
+ */
+#include "../arena.h"
+#include "../error.h"
+#include "../memory.h"
+#include "../plan.h"
+#include "ops.h"
+
+enum {
+    FC_LANES = 16,            /* the fc kernel's packing */
+    GROUP_FLOATS = 32 * 1024, /* channels of a task that blends hold about this much */
+    PIECES_PER_THREAD = 2     /* of a split sample's convolutions */
+};
+
+atl_status atl_select_plan(atl_plan *plan, atl_linear *fc, atl_linear *fcs, atl_select_op *op, atl_error *error) {
+    const atl_conv_op *conv = &op->conv;
+    op->w1 = atl_linear_pack(fc, FC_LANES);
+    op->w2 = atl_linear_pack(fcs, FC_LANES);
+    if (!op->w1 || !op->w2)
+        return atl_fail(error, ATL_OUT_OF_MEMORY, "plan: no memory for packed weights");
+    op->b1 = fc->bias;
+    op->b2 = fcs->bias;
+    op->hidden = fc->m;
+    op->positions = conv->out_height * conv->out_width;
+    op->channel_group = atl_max(1, GROUP_FLOATS / op->positions);
+    plan->info.workspace_samples = atl_pool_threads(plan->engine->pool);
+    atl_status status = atl_reserve_sample(plan, &op->features, conv->count, conv->rows, op->positions, error);
+    if (status == ATL_OK)
+        status = atl_reserve_sample(plan, &op->factor, conv->count, conv->rows, 1, error);
+    if (status == ATL_OK)
+        status = atl_reserve_sample(plan, &op->mean, conv->rows, 1, 1, error);
+    if (status == ATL_OK)
+        status = atl_reserve_sample(plan, &op->inner, op->hidden, 1, 1, error);
+    return status;
+}
+
+typedef struct job {
+    const atl_run_state *run;
+    const atl_select_op *op;
+    const atl_kernels *kernels;
+    int stream;
+    int64_t pieces, groups; /* of a split sample: of its convolutions, of its channels */
+} job;
+
+/* A piece of sample b's features and their sums, in workspace w. */
+static void convolve(const job *j, int64_t b, float *w, int slot, int64_t piece, int64_t pieces) {
+    const atl_select_op *op = j->op;
+    const atl_conv_op *conv = &op->conv;
+    int64_t first, count, n = op->positions;
+    atl_conv_piece(j->run, conv, slot, piece, pieces, atl_run_sample(j->run, b).x, j->run->x_row, w + op->features,
+                   conv->rows * n, n);
+    atl_conv_range(conv, piece, pieces, &first, &count);
+    for (int64_t f = 0; f < conv->count; f++)
+        j->kernels->sum.fn(w + op->features + (f * conv->rows + first) * n, n, count, n,
+                           w + op->factor + f * conv->rows + first);
+}
+
+/* The mean of every channel of the branches' sum. */
+static void squeeze(const atl_select_op *op, float *w) {
+    const float *sums = w + op->factor;
+    for (int64_t c = 0; c < op->conv.rows; c++) {
+        float sum = sums[c];
+        for (int64_t f = 1; f < op->conv.count; f++)
+            sum += sums[f * op->conv.rows + c];
+        w[op->mean + c] = sum / (float)op->positions;
+    }
+}
+
+/* Softmax over the branches, per channel. NaN among the logits of a channel makes all its factors NaN. */
+static void softmax(const job *j, float *a) {
+    int64_t rows = j->op->conv.rows, count = j->op->conv.count;
+    for (int64_t c = 0; c < rows; c++) {
+        float largest = a[c];
+        for (int64_t f = 1; f < count; f++)
+            largest = a[f * rows + c] > largest ? a[f * rows + c] : largest;
+        for (int64_t f = 0; f < count; f++)
+            a[f * rows + c] -= largest;
+    }
+    j->kernels->unary.fn(a, a, count * rows, ATL_UNARY_EXP, 0.0f);
+    for (int64_t c = 0; c < rows; c++) {
+        float sum = a[c];
+        for (int64_t f = 1; f < count; f++)
+            sum += a[f * rows + c];
+        for (int64_t f = 0; f < count; f++)
+            a[f * rows + c] /= sum;
+    }
+}
+
+/* The factors of a sample, from its sums. */
+static void weigh(const job *j, float *w) {
+    const atl_select_op *op = j->op;
+    squeeze(op, w);
+    j->kernels->fc.fn(w + op->mean, op->conv.rows, op->w1, op->b1, op->hidden, w + op->inner);
+    j->kernels->fc.fn(w + op->inner, op->hidden, op->w2, op->b2, op->conv.count * op->conv.rows, w + op->factor);
+    softmax(j, w + op->factor);
+}
+
+static void blend(const job *j, int64_t b, const float *w, int64_t first, int64_t count) {
+    const atl_select_op *op = j->op;
+    int64_t n = op->positions, rows = op->conv.rows;
+    j->kernels->blend.fn(w + op->features + first * n, atl_run_sample(j->run, b).y + first * j->run->y_row, n, count,
+                         op->conv.count, rows * n, n, j->run->y_row, w + op->factor + first, rows, j->stream);
+}
+
+/* There is a workspace for every thread. */
+static void sample_task(void *context, int64_t task, int slot) {
+    const job *j = context;
+    float *w = atl_run_workspace(j->run, slot);
+    convolve(j, task, w, slot, 0, 1);
+    weigh(j, w);
+    blend(j, task, w, 0, j->op->conv.rows);
+}
+
+static void convolve_task(void *context, int64_t task, int slot) {
+    const job *j = context;
+    int64_t b = task / j->pieces;
+    convolve(j, b, atl_run_workspace(j->run, b), slot, task % j->pieces, j->pieces);
+}
+
+static void weigh_task(void *context, int64_t task, int slot) {
+    (void)slot;
+    const job *j = context;
+    weigh(j, atl_run_workspace(j->run, task));
+}
+
+static void blend_task(void *context, int64_t task, int slot) {
+    (void)slot;
+    const job *j = context;
+    int64_t b = task / j->groups, first = task % j->groups * j->op->channel_group;
+    int64_t count = atl_min(j->op->channel_group, j->op->conv.rows - first);
+    blend(j, b, atl_run_workspace(j->run, b), first, count);
+}
+
+/* At most as many samples as there are workspaces. */
+static void run_split(const atl_run_state *run, const job *whole) {
+    job j = *whole;
+    int64_t threads = atl_pool_threads(run->plan->engine->pool);
+    j.run = run;
+    j.pieces = atl_min(atl_conv_pieces(&j.op->conv), atl_ceil_div(PIECES_PER_THREAD * threads, run->batch));
+    if (run->plan->small && run->batch == 1)
+        j.pieces = 1;
+    j.groups = atl_ceil_div(j.op->conv.rows, j.op->channel_group);
+    atl_run_tasks(run, convolve_task, &j, run->batch * j.pieces);
+    atl_run_tasks(run, weigh_task, &j, run->batch);
+    atl_run_tasks(run, blend_task, &j, run->batch * j.groups);
+}
+
+void atl_select_run(const atl_run_state *run, const atl_select_op *op) {
+    const atl_plan *plan = run->plan;
+    int64_t threads = atl_pool_threads(plan->engine->pool);
+    atl_schedule schedule = atl_run_schedule(run);
+    job j = {run, op, &plan->engine->kernels, schedule.stream, 1, 1};
+    if (schedule.whole && run->batch >= threads) {
+        atl_run_tasks(run, sample_task, &j, run->batch);
+        return;
+    }
+    for (int64_t first = 0; first < run->batch; first += threads) {
+        atl_run_state part = atl_run_part(run, first, atl_min(threads, run->batch - first));
+        run_split(&part, &j);
+    }
+}
+
+void atl_select_describe(const atl_plan *plan, const atl_select_op *op, atl_text *text) {
+    const atl_kernels *k = &plan->engine->kernels;
+    atl_conv_describe(plan, &op->conv, text);
+    atl_text_add(text,
+                 "weigh: mean of %lld positions, %lld -> %lld -> %lld x %lld, softmax over the last (%s, %s, %s)\n",
+                 (long long)op->positions, (long long)op->conv.rows, (long long)op->hidden, (long long)op->conv.rows,
+                 (long long)op->conv.count, k->sum.variant, k->fc.variant, k->unary.variant);
+    atl_text_add(text, "select: sample per task, or groups of %lld channels when samples are few (%s)\n",
+                 (long long)op->channel_group, k->blend.variant);
+}
