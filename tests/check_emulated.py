@@ -89,8 +89,13 @@ def x86():
         print("skip other x86-64 processors: this is not an x86-64 machine")
         return
     emulator = tool("qemu-x86_64", "other x86-64 processors")
-    if emulator:
-        machine("x86-64 without AVX", "scalar", [emulator, "-cpu", "Nehalem"], command)
+    if not emulator:
+        return
+    machine("x86-64 without AVX", "scalar", [emulator, "-cpu", "Nehalem"], command)
+    version = re.search(r"version (\d+)\.(\d+)", run([emulator, "--version"]).stdout)
+    if not version or (int(version[1]), int(version[2])) < (7, 2):
+        print(f"skip x86-64 with AVX2: QEMU emulates it from 7.2 on, and this is {version[0] if version else 'unknown'}")
+    else:
         machine("x86-64 with AVX2", "avx2", [emulator, "-cpu", "max,avx512f=off"], command, "--no-guards")
 
 

@@ -38,7 +38,7 @@ def includes(path):
     for spelled in re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', path.read_text(), re.M):
         beside = (path.parent / spelled).resolve()
         places = [beside, source / "include" / spelled, source / "src" / spelled, source / "kernels" / spelled,
-                  source / "tests" / spelled, source / "tests/oracle" / spelled, source / "tests/check" / spelled]
+                  source / "bench" / spelled, source / "tests" / spelled, source / "tests/oracle" / spelled, source / "tests/check" / spelled]
         yield spelled, next((p for p in places if p.is_file()), None)
 
 
