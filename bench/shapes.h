@@ -6,8 +6,8 @@
  *     se   resnet-stage2  32  256x56x56  hidden=16  set.activation=silu
  *
  * SHAPE is a sample's, without the batch axis. A key "set.P" is the layer's parameter P; any other key is a width that
- * the weights would tell (se, cbam-channel: hidden; cbam-spatial: k; self-attention-spatial: d) or `bias=0` for weights without
- * biases (cbam-spatial has none unless `bias=1`).
+ * the weights would tell (se, cbam-channel: hidden; cbam-spatial: k; self-attention-spatial: d; non-local: inner, g, sub=1, bn=1) or
+ * `bias=0` for weights without biases (cbam-spatial has none unless `bias=1`).
  */
 #ifndef ATL_BENCH_SHAPES_H
 #define ATL_BENCH_SHAPES_H

@@ -6,7 +6,7 @@
 #include "attentile/attentile.h"
 #include "shapes.h"
 
-enum { WEIGHTS_MAX = 8 };
+enum { WEIGHTS_MAX = 40 };
 
 typedef struct weights {
     atl_tensor tensors[WEIGHTS_MAX];

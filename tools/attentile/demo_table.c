@@ -11,12 +11,9 @@ void demo_print_head(void) {
            "memory", "N x N", "error");
 }
 
-/* Work that stays in the cache can be faster than a bound that memory sets. */
 static const char *share_text(const demo_line *line, char *text, size_t capacity) {
     if (line->bound <= 0)
         return "?";
-    if (line->bound > line->seconds)
-        return "cache";
     snprintf(text, capacity, "%.1f %%", 100 * line->bound / line->seconds);
     return text;
 }
@@ -43,10 +40,10 @@ void demo_print_line(const demo_line *line) {
 }
 
 void demo_print_foot(void) {
-    printf("\nms: the shortest run; bound: what the multiply-add peak or copying allows, and its share of the time "
-           "(cache: the\n"
-           "data stay there, which is faster than memory); memory: peak over input and output; N x N: what the matrix "
-           "of all\n"
-           "pairs would take; error: share of what float32 allows, against float64 (with N x N at %d positions)\n",
-           DEMO_ROWS);
+    printf(
+        "\nms: the shortest run; bound: what the multiply-add peak or copying allows, and its share of the time (over\n"
+        "100 %%: the data stay in the cache, which is faster than memory); memory: peak over input and output; N x N:\n"
+        "what the matrix of all pairs would take; error: share of what float32 allows, against float64 (with N x N at\n"
+        "%d positions)\n",
+        DEMO_ROWS);
 }
