@@ -11,6 +11,15 @@ void demo_print_head(void) {
            "memory", "N x N", "error");
 }
 
+/* Four digits, or all of a large number. */
+static const char *number_text(double number, char *text, size_t capacity) {
+    if (number >= 1000)
+        snprintf(text, capacity, "%.0f", number);
+    else
+        snprintf(text, capacity, "%.4g", number);
+    return text;
+}
+
 static const char *share_text(const demo_line *line, char *text, size_t capacity) {
     if (line->bound <= 0)
         return "?";
@@ -29,13 +38,12 @@ static const char *bytes_text(double bytes, char *text, size_t capacity) {
 }
 
 void demo_print_line(const demo_line *line) {
-    char shape[64], bound[32] = "?", share[32], memory[32], pairs[32];
-    if (line->bound > 0)
-        snprintf(bound, sizeof bound, "%.4g", line->bound * 1e3);
-    printf("%-22s %-11s %8.4g %8.4g %8s %7s %10s %9s %7.2g\n", line->kind,
-           shape_text(line->rank, line->shape, shape, sizeof shape), line->seconds * 1e3,
-           line->flops / line->seconds * 1e-9, bound, share_text(line, share, sizeof share),
-           bytes_text((double)line->memory, memory, sizeof memory),
+    char shape[64], ms[32], gflops[32], bound[32], share[32], memory[32], pairs[32];
+    printf("%-22s %-11s %8s %8s %8s %7s %10s %9s %7.2g\n", line->kind,
+           shape_text(line->rank, line->shape, shape, sizeof shape), number_text(line->seconds * 1e3, ms, sizeof ms),
+           number_text(line->flops / line->seconds * 1e-9, gflops, sizeof gflops),
+           line->bound > 0 ? number_text(line->bound * 1e3, bound, sizeof bound) : "?",
+           share_text(line, share, sizeof share), bytes_text((double)line->memory, memory, sizeof memory),
            line->pairs > 0 ? bytes_text(line->pairs * sizeof(float), pairs, sizeof pairs) : "-", line->share);
 }
 
