@@ -119,6 +119,46 @@ static int add_sk(weights *w, const shape_row *row, uint64_t *seed) {
     return failed;
 }
 
+/* A 1x1 convolution whose rank tells the number of axes. */
+static int add_pointwise(weights *w, const char *weight, const char *bias, int64_t out, int64_t in, int axes,
+                         uint64_t *seed) {
+    atl_tensor *tensor = &w->tensors[w->desc.tensor_count];
+    if (add_linear(w, weight, bias, out, in, seed))
+        return -1;
+    tensor->rank = 2 + axes;
+    for (int i = 0; i < axes; i++)
+        tensor->shape[2 + i] = 1;
+    return 0;
+}
+
+static int add_non_local(weights *w, const shape_row *row, uint64_t *seed) {
+    static const char *const norm[] = {"W.1.weight", "W.1.bias", "W.1.running_mean", "W.1.running_var"};
+    const int axes = row->rank - 1, bias = shape_number(row, "bias", 1) != 0;
+    const int sub = shape_number(row, "sub", 0) != 0, bn = shape_number(row, "bn", 0) != 0;
+    int64_t c = row->shape[0], inner = shape_number(row, "inner", c / 2 + c % 2), g = shape_number(row, "g", inner);
+    const struct {
+        const char *weight, *bias;
+        int64_t out, in;
+    } parts[] = {
+        {"theta.weight", "theta.bias", inner, c},
+        {sub ? "phi.0.weight" : "phi.weight", sub ? "phi.0.bias" : "phi.bias", inner, c},
+        {sub ? "g.0.weight" : "g.weight", sub ? "g.0.bias" : "g.bias", g, c},
+        {bn ? "W.0.weight" : "W.weight", bn ? "W.0.bias" : "W.bias", c, g},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (add_pointwise(w, parts[i].weight, bias ? parts[i].bias : NULL, parts[i].out, parts[i].in, axes, seed))
+            return -1;
+    return bn ? add_norm(w, norm, c, seed) : 0;
+}
+
+static int add_multi_head(weights *w, const shape_row *row, uint64_t *seed) {
+    int64_t d = row->shape[1], bias = shape_number(row, "bias", 1);
+    return add_linear(w, "Wq.weight", bias ? "Wq.bias" : NULL, d, d, seed) ||
+           add_linear(w, "Wk.weight", bias ? "Wk.bias" : NULL, d, d, seed) ||
+           add_linear(w, "Wv.weight", bias ? "Wv.bias" : NULL, d, d, seed) ||
+           add_linear(w, "fc.weight", bias ? "fc.bias" : NULL, d, d, seed);
+}
+
 static const struct {
     const char *kind;
     int (*add)(weights *w, const shape_row *row, uint64_t *seed);
@@ -129,6 +169,8 @@ static const struct {
     {"cbam-res", add_cbam_res},
     {"sk", add_sk},
     {"self-attention-spatial", add_self_attention_spatial},
+    {"non-local", add_non_local},
+    {"multi-head", add_multi_head},
 };
 
 int weights_make(weights *w, const shape_row *row, uint64_t seed) {

@@ -150,6 +150,7 @@ static atl_status fill_plan(atl_plan *plan, const int64_t *shape, const atl_plan
     if (status != ATL_OK)
         return status;
     plan->info.heads = plan->heads;
+    plan->info.in_place = !plan->separate;
     plan->info.key_length = plan->key_length;
     if (plan->key_length && !plan->heads)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "key_length: %s takes no key (expected 0, got %lld)",

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Installs into a folder of its own, then builds the README's C example against it with pkg-config and runs it.
+"""Installs into a folder of its own, then builds the README's C example against it with pkg-config and runs it; and lets
+the installed command check itself there.
 
 check_install.py SOURCE BUILD
 """
@@ -49,4 +50,7 @@ with tempfile.TemporaryDirectory() as folder:
     wanted, abi = (run("sh", source / "tools/header-version", what).strip() for what in ("version", "abi"))
     if version != wanted or f"libattentile.so.{abi}]" not in soname:
         sys.exit(f"version {version}, {soname}")
+    checked = run(next(root.rglob("bin/attentile")), "check", "--small", env=env, cwd=folder).splitlines()
+    if not checked[0].startswith("isa: ") or not re.fullmatch(r"[1-9]\d* passed, 0 failed", checked[-1]):
+        sys.exit(f"attentile check printed {checked[0]!r} ... {checked[-1]!r}")
     print(f"example: {printed.strip()}; {len(example().splitlines())} lines")

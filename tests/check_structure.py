@@ -37,7 +37,8 @@ def includes(path):
     """(as written, resolved inside the source tree or None) of each #include."""
     for spelled in re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', path.read_text(), re.M):
         beside = (path.parent / spelled).resolve()
-        places = [beside, source / "include" / spelled, source / "src" / spelled, source / "kernels" / spelled]
+        places = [beside, source / "include" / spelled, source / "src" / spelled, source / "kernels" / spelled,
+                  source / "bench" / spelled, source / "tests" / spelled, source / "tests/oracle" / spelled, source / "tests/check" / spelled]
         yield spelled, next((p for p in places if p.is_file()), None)
 
 
@@ -67,8 +68,9 @@ rule("src/io/ includes public headers, itself, and how to fail and to read optio
      include_faults(io, ["include/", "src/io/", "src/error.h", "src/options.h"]))
 
 command = files("tools", ".c", ".h")
-rule("the command includes public headers, itself and the oracle", len(command),
-     include_faults(command, ["include/", "tools/", "tests/oracle/oracle.h"]))
+rule("the command includes public headers, itself, the oracle, the checkers and how to choose an instruction set",
+     len(command), include_faults(command, ["include/", "tools/", "tests/oracle/oracle.h", "tests/check/", "tests/kernel_check.h", "bench/weights.h",
+                                            "kernels/kernels.h", "src/cpu.h"]))
 
 calls = [p for p in core if re.search(r"\.fn\(", p.read_text())]
 rule("only src/ops/ calls kernels", len(calls), [name(p) for p in calls if "ops" not in p.parts])

@@ -1,16 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "guard.h"
 
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-int guard_open(guard *g, int64_t floats) {
+int guard_open(guard *g, int64_t floats, guard_kind kind) {
     int64_t page = sysconf(_SC_PAGESIZE);
     g->bytes = (floats * (int64_t)sizeof(float) + page - 1) / page * page;
-    g->mapping = mmap(0, (size_t)(g->bytes + 2 * page), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t all = (size_t)(g->bytes + 2 * page);
+    g->mapping = mmap(0, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (g->mapping == MAP_FAILED)
         return -1;
-    return mprotect(g->mapping + page, (size_t)g->bytes, PROT_READ | PROT_WRITE);
+    char *pages[] = {g->mapping, g->mapping + page + g->bytes};
+    for (int i = 0; i < 2; i++) {
+        if (kind == GUARD_READABLE)
+            memset(pages[i], 0xff, (size_t)page); /* NaN */
+        if (mprotect(pages[i], (size_t)page, kind == GUARD_READABLE ? PROT_READ : PROT_NONE)) {
+            guard_close(g);
+            return -1;
+        }
+    }
+    return 0;
 }
 
 void guard_close(guard *g) {

@@ -83,15 +83,17 @@ static void dispatch(check *c) {
     }
 }
 
-void kernel_check(const atl_kernel_entry *entry, uint64_t seed, int thorough, kernel_report *report) {
+void kernel_check(const atl_kernel_entry *entry, uint64_t seed, int flags, kernel_report *report) {
     *report = (kernel_report){.digest = 0xcbf29ce484222325u};
-    check c = {.entry = entry, .scalar = scalar_of(entry->slot), .report = report, .seed = seed, .thorough = thorough};
+    check c = {.entry = entry, .scalar = scalar_of(entry->slot), .report = report, .seed = seed};
+    c.thorough = (flags & KERNEL_CHECK_THOROUGH) != 0;
+    const guard_kind kind = flags & KERNEL_CHECK_READABLE_GUARDS ? GUARD_READABLE : GUARD_UNREADABLE;
     if (!c.scalar) {
         verdict(&c, 0, "slot %s has no scalar variant", atl_slot_name(entry->slot));
         return;
     }
     int open = 0;
-    while (open < ARRAYS && guard_open(&c.rooms[open], ARRAY_FLOATS) == 0)
+    while (open < ARRAYS && guard_open(&c.rooms[open], ARRAY_FLOATS, kind) == 0)
         open++;
     if (open < ARRAYS)
         verdict(&c, 0, "no memory for guarded arrays");

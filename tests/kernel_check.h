@@ -15,7 +15,12 @@ typedef struct kernel_report {
     char first[256]; /* the first failure, with the sizes that give it */
 } kernel_report;
 
-/* Checks one variant against the scalar one. `thorough` 0 skips most sizes (for emulation). */
-void kernel_check(const atl_kernel_entry *entry, uint64_t seed, int thorough, kernel_report *report);
+enum {
+    KERNEL_CHECK_THOROUGH = 1,       /* all sizes; without it most are skipped (for emulation) */
+    KERNEL_CHECK_READABLE_GUARDS = 2 /* see guard.h: reads past an array go unseen unless they change a result */
+};
+
+/* Checks one variant against the scalar one. `flags` are those above. */
+void kernel_check(const atl_kernel_entry *entry, uint64_t seed, int flags, kernel_report *report);
 
 #endif

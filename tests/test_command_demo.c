@@ -24,20 +24,41 @@ static void expect_png(const char *name, int width, int height) {
     free(picture.rgb);
 }
 
-Test(command_demo, prints_what_it_measured_and_draws) {
-    static const char *const parts[] = {"picture: ",
-                                        "self-attention-spatial: each of 576 pixels",
-                                        "\nse: ",
-                                        "GFLOP/s",
-                                        "GB/s",
-                                        "MiB over input and output",
-                                        "the N x N matrix would take",
-                                        "error     0.",
-                                        "./attention.png"};
+/* The line of a kind: its numbers, and what stands in the other columns. */
+static void expect_line(const char *out, const char *kind) {
+    char start[64], input[32], bound[32], share[32], rest[160];
+    double ms, gflops, error;
+    snprintf(start, sizeof start, "\n%s ", kind);
+    const char *line = strstr(out, start);
+    cr_assert_not_null(line, "no line of %s in \"%s\"", kind, out);
+    cr_assert_eq(sscanf(line + strlen(start), "%31s %lf %lf %31s %31s", input, &ms, &gflops, bound, share), 5, "%.120s",
+                 line + 1);
+    const char *end = strchr(line + 1, '\n');
+    cr_assert_not_null(end);
+    const char *last = end;
+    while (last[-1] != ' ')
+        last--;
+    error = strtod(last, NULL);
+    cr_expect(strstr(input, "64"), "%s: input %s", kind, input);
+    cr_expect(ms > 0 && gflops > 0, "%s: %g ms, %g GFLOP/s", kind, ms, gflops);
+    cr_expect(strtod(bound, NULL) > 0, "%s: bound %s", kind, bound);
+    cr_expect(strtod(share, NULL) > 0, "%s: share %s", kind, share);
+    cr_expect(error > 0 && error <= 1, "%s: error %g", kind, error);
+    snprintf(rest, sizeof rest, "%.*s", (int)(end - line), line);
+    if (strstr(kind, "self-attention-spatial")) /* 576 squared, 4 bytes each */
+        cr_expect(strstr(rest, " 1.3 MiB "), "%s", rest);
+    cr_expect(strstr(rest, " MiB ") || strstr(rest, " ? "), "%s", rest);
+}
+
+Test(command_demo, a_line_for_every_kind_and_a_picture) {
+    static const char *const parts[] = {
+        "picture: ", "24x24 pixels", "machine: ", "\nlayer ", "N x N", "./attention.png"};
     const outcome *o = shell("\"$A\" demo --size 24 --threads 2");
     expect_done(o);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         cr_expect(strstr(o->out, parts[i]), "no \"%s\" in \"%s\"", parts[i], o->out);
+    for (int i = 0; atl_kind_name(i); i++)
+        expect_line(o->out, atl_kind_name(i));
     expect_png("attention.png", 3 * (24 * 20 + 12) + 12, 2 * (24 * 20 + 12) + 12);
     cr_expect_eq(folder_entries(), 1, "%d files", folder_entries());
 }

@@ -254,6 +254,7 @@ typedef struct atl_plan_info {
                                            batch is no larger */
     int64_t workspace_fixed;            /* bytes for the team, whatever the batch */
     int64_t heads, key_length;          /* of kinds that take a key, else 0 */
+    int in_place;                       /* y may be x */
 } atl_plan_info;
 
 ATL_API atl_status atl_plan_get_info(const atl_plan *plan, atl_plan_info *info, atl_error *error);

@@ -29,6 +29,8 @@ V_INLINE void map_tile(int mr, const float *q, const float *k, int64_t d, int64_
             float *to = map + r * stride + v * VL;
             vf s = bias ? biased(total[r][v], v_load_part(bias + r * ATL_BLOCK + v * VL, keys - v * VL)) : total[r][v];
             vf p = v_mul(v_exp2_map(v_sub(s, top)), scale);
+            if (bias) /* exactly, in a row of NaN as well */
+                p = where_excluded(v_load_part(bias + r * ATL_BLOCK + v * VL, keys - v * VL), v_zero(), p);
             if (stream && keys >= (v + 1) * VL)
                 v_stream(to, p);
             else

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "demo.h"
+#include "machine.h"
 
 enum { DEMO_IMAGE, DEMO_SIZE, DEMO_THREADS, DEMO_OUTPUT_DIR, DEMO_OPTION_COUNT };
 
@@ -54,14 +55,28 @@ static int get_picture(demo *demo) {
     return image_read(path, &demo->source);
 }
 
+/* Larger and larger samples until the time is no longer that of starting. The work grows with the fourth power. */
+static int estimate_time(demo *demo) {
+    for (int tried = 32; tried <= 256; tried *= 2) {
+        double time = 0;
+        if (demo_time_attention(demo, tried, &time) != DONE)
+            return FAILED;
+        const double ratio = (double)demo->size / tried;
+        demo->estimate = time * ratio * ratio * ratio * ratio;
+        if (time > 0.02)
+            break;
+    }
+    return DONE;
+}
+
 /* On a slow machine the default size becomes one that fits the user's patience; a size that was asked for stays. */
 static int fit_size(demo *demo) {
     progress("estimating the time");
-    if (demo_estimate(demo) != DONE)
+    if (estimate_time(demo) != DONE)
         return FAILED;
     progress_clear();
-    /* One run is timed and one writes the map. */
-    const double seconds = 2 * demo->estimate;
+    /* One run is timed and one writes the map; the others that attend, and the oracle, take about as long together. */
+    const double seconds = 4 * demo->estimate;
     if (seconds <= DEMO_PATIENCE)
         return DONE;
     if (demo->size_given) {
@@ -77,12 +92,35 @@ static int fit_size(demo *demo) {
     return DONE;
 }
 
+static int look_at_machine(demo *demo) {
+    atl_engine *engine;
+    const int code = engine_open(demo->threads, &engine, &demo->machine);
+    if (code != DONE)
+        return code;
+    snprintf(demo->isa, sizeof demo->isa, "%s", demo->machine.isa);
+    demo->machine.isa = demo->isa;
+    atl_engine_release(engine);
+    return DONE;
+}
+
+static void measure_machine(demo *demo) {
+    progress("measuring this machine");
+    demo->fma_gflops = machine_fma_gflops(demo->machine.isa, demo->machine.threads);
+    demo->copy_gbs = machine_copy_gbs(demo->machine.threads);
+    progress_clear();
+    if (demo->fma_gflops > 0 && demo->copy_gbs > 0)
+        printf("machine: multiply-add peak %.4g GFLOP/s (%s, %d threads), copying %.4g GB/s, measured now\n",
+               demo->fma_gflops, demo->machine.isa, demo->machine.threads, demo->copy_gbs);
+    else
+        warning("the machine's speed could not be measured");
+}
+
 static int prepare(const arguments *arguments, demo *demo) {
     int code = read_options(arguments, demo);
     if (code == DONE)
         code = get_picture(demo);
     if (code == DONE)
-        code = engine_open(demo->threads, &demo->engine, &demo->machine);
+        code = look_at_machine(demo);
     if (code != DONE)
         return code;
     demo->weights = malloc(sizeof *demo->weights);
@@ -99,20 +137,16 @@ static int prepare(const arguments *arguments, demo *demo) {
         return code;
     printf("input: its centre as %dx%d pixels, %d channels made of colour, position and surroundings\n", demo->size,
            demo->size, DEMO_CHANNELS);
-    demo->y = aligned_alloc(64, sizeof(float) * DEMO_CHANNELS * (size_t)demo->sample.positions);
-    if (!demo->y)
-        return failed("out of memory");
     demo_choose_rows(&demo->sample, demo->rows);
+    measure_machine(demo);
     return DONE;
 }
 
 static void demo_free(demo *demo) {
     demo_sample_free(&demo->sample);
-    atl_engine_release(demo->engine);
     free(demo->weights);
     free(demo->source.rgb);
     free(demo->map);
-    free(demo->y);
     free(demo);
 }
 
@@ -122,11 +156,9 @@ static int demo_main(const arguments *arguments) {
         return failed("out of memory");
     int code = prepare(arguments, demo);
     if (code == DONE)
-        code = demo_attention(demo);
+        code = demo_layers(demo);
     if (code == DONE)
         code = demo_write_heatmap(demo);
-    if (code == DONE)
-        code = demo_se(demo);
     if (code == DONE) {
         printf("\nattention heat map of %d pixels: ", DEMO_MARKS);
         print_text(demo->output_path);
@@ -152,13 +184,14 @@ static const option_spec options[DEMO_OPTION_COUNT] = {
 
 const command_spec demo_command = {
     .name = "demo",
-    .summary = "Run two layers over a photograph: time, memory, error, a heat map.",
+    .summary = "Run every layer over a photograph: time, memory, error, a heat map.",
     .options = options,
     .option_count = DEMO_OPTION_COUNT,
-    .details = "Spatial self-attention lets every pixel attend to the pixels that look like it, without ever\n"
-               "holding the matrix of all pairs; squeeze-and-excitation then scales the channels. Both are timed\n"
-               "against what the machine can do and checked against a float64 computation. The attention of a\n"
-               "few pixels is drawn in attention.png.\n",
+    .details =
+        "Every kind of layer reads 64 channels made of the photograph. A table tells the time, what the machine's\n"
+        "multiply-adds and memory would allow, the memory used beside that of the matrix of all pairs, and the\n"
+        "error against a float64 computation. Spatial self-attention lets every pixel attend to the pixels that\n"
+        "look like it: the attention of a few is drawn in attention.png. The other weights are random.\n",
     .examples = "  attentile demo\n"
                 "  attentile demo --image photo.jpg --size 128 --output-dir pictures\n",
     .run = demo_main,

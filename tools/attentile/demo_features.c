@@ -181,35 +181,22 @@ void demo_sample_free(demo_sample *sample) {
     *sample = (demo_sample){0};
 }
 
-/* A fixed sequence in -1..1. */
-static float next_random(uint32_t *state) {
-    *state = *state * 1664525u + 1013904223u;
-    return (float)(int32_t)*state * 0x1p-31f;
-}
-
 static atl_tensor matrix(const char *name, const float *data, int rows, int columns) {
     return (atl_tensor){.name = name, .data = data, .dtype = ATL_F32, .rank = 2, .shape = {rows, columns}};
 }
 
 static void describe(demo_weights *w) {
-    w->attention_tensors[0] = matrix("query_conv.weight", w->query, DEMO_HEAD_DIM, DEMO_CHANNELS);
-    w->attention_tensors[1] = matrix("key_conv.weight", w->key, DEMO_HEAD_DIM, DEMO_CHANNELS);
-    w->attention_tensors[2] = matrix("value_conv.weight", w->value, DEMO_CHANNELS, DEMO_CHANNELS);
-    w->attention_tensors[3] = (atl_tensor){.name = "gamma", .data = &w->gamma, .dtype = ATL_F32, .rank = 0};
-    w->se_tensors[0] = matrix("fc.0.weight", w->reduce, DEMO_HIDDEN, DEMO_CHANNELS);
-    w->se_tensors[1] = matrix("fc.2.weight", w->expand, DEMO_CHANNELS, DEMO_HIDDEN);
-    atl_layer_desc_init(&w->attention);
-    w->attention.kind = "self-attention-spatial";
-    w->attention.tensors = w->attention_tensors;
-    w->attention.tensor_count = 4;
-    atl_layer_desc_init(&w->se);
-    w->se.kind = "se";
-    w->se.tensors = w->se_tensors;
-    w->se.tensor_count = 2;
+    w->tensors[0] = matrix("query_conv.weight", w->query, DEMO_HEAD_DIM, DEMO_CHANNELS);
+    w->tensors[1] = matrix("key_conv.weight", w->key, DEMO_HEAD_DIM, DEMO_CHANNELS);
+    w->tensors[2] = matrix("value_conv.weight", w->value, DEMO_CHANNELS, DEMO_CHANNELS);
+    w->tensors[3] = (atl_tensor){.name = "gamma", .data = &w->gamma, .dtype = ATL_F32, .rank = 0};
+    atl_layer_desc_init(&w->desc);
+    w->desc.kind = "self-attention-spatial";
+    w->desc.tensors = w->tensors;
+    w->desc.tensor_count = 4;
 }
 
-/* Attention: query and key as above; the value is x itself and gamma 1, so that y - x is the mean of what a pixel
- * attends to. SE: a fixed pseudo-random bottleneck. */
+/* Query and key as above; the value is x itself and gamma 1, so that y - x is the mean of what a pixel attends to. */
 void demo_weights_fill(demo_weights *w) {
     float features[FEATURES][DEMO_CHANNELS];
     feature_weights(features);
@@ -224,10 +211,5 @@ void demo_weights_fill(demo_weights *w) {
     for (int c = 0; c < DEMO_CHANNELS; c++)
         w->value[c * DEMO_CHANNELS + c] = 1.0f;
     w->gamma = 1.0f;
-    uint32_t state = 2018;
-    for (int i = 0; i < DEMO_HIDDEN * DEMO_CHANNELS; i++)
-        w->reduce[i] = next_random(&state) * 0.25f;
-    for (int i = 0; i < DEMO_HIDDEN * DEMO_CHANNELS; i++)
-        w->expand[i] = next_random(&state);
     describe(w);
 }

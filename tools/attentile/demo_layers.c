@@ -1,44 +1,128 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Every kind of the build on the same picture. */
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "demo.h"
 #include "machine.h"
+#include "weights.h"
 
-#define MIB (1024.0 * 1024.0)
-
-/* A layer on the demo's engine, planned for size x size pixels. */
-typedef struct planned {
+/* One example under way. */
+typedef struct stage {
+    const demo_example *example;
+    demo_sample half;          /* a smaller picture, where the example wants one */
+    const demo_sample *sample; /* that, or the demo's */
+    float *tokens, *y;
+    const float *x;
+    shape_row row;
+    weights weights;
+    const atl_layer_desc *desc;
+    atl_engine *engine; /* its own, whose workspaces go with it: each line tells its own memory */
     atl_layer *layer;
     atl_plan *plan;
     atl_plan_info info;
-} planned;
+    int64_t x_bytes, y_values;
+} stage;
 
-static void planned_free(planned *p) {
-    atl_plan_release(p->plan);
-    atl_layer_release(p->layer);
+static void stage_free(stage *s) {
+    atl_plan_release(s->plan);
+    atl_layer_release(s->layer);
+    atl_engine_release(s->engine);
+    if (s->desc == &s->weights.desc)
+        weights_free(&s->weights);
+    demo_sample_free(&s->half);
+    free(s->tokens);
+    free(s->y);
+    free(s);
 }
 
-static int plan_layer(const demo *demo, const atl_layer_desc *desc, int size, planned *p) {
-    atl_error error;
-    const int64_t shape[] = {DEMO_CHANNELS, size, size};
-    *p = (planned){.info.size = sizeof p->info};
-    if (atl_layer_create(desc, &p->layer, &error) == ATL_OK &&
-        atl_plan_create(p->layer, demo->engine, 3, shape, NULL, &p->plan, &error) == ATL_OK &&
-        atl_plan_get_info(p->plan, &p->info, &error) == ATL_OK)
+static int64_t values_of(int rank, const int64_t *shape) {
+    int64_t values = 1;
+    for (int i = 0; i < rank; i++)
+        values *= shape[i];
+    return values;
+}
+
+/* ---- what a layer reads ---- */
+
+/* x of the sample, one pixel after the other. */
+static float *make_tokens(const demo_sample *sample) {
+    float *tokens = malloc((size_t)sample->positions * DEMO_CHANNELS * sizeof *tokens);
+    for (int64_t i = 0; tokens && i < sample->positions; i++)
+        for (int c = 0; c < DEMO_CHANNELS; c++)
+            tokens[i * DEMO_CHANNELS + c] = sample->x[c * sample->positions + i];
+    return tokens;
+}
+
+static int make_input(demo *demo, stage *s) {
+    const demo_example *example = s->example;
+    s->sample = &demo->sample;
+    if (example->divide > 1) {
+        if (demo_sample_make(&demo->source, demo->size / example->divide, &s->half) != DONE)
+            return FAILED;
+        s->sample = &s->half;
+    }
+    s->x = s->sample->x;
+    if (example->tokens) {
+        s->tokens = make_tokens(s->sample);
+        if (!s->tokens)
+            return failed("out of memory");
+        s->x = s->tokens;
+    }
+    return DONE;
+}
+
+static int make_weights(const demo *demo, stage *s) {
+    char line[160], shape[64];
+    const int size = s->sample->size;
+    if (s->example->tokens)
+        snprintf(shape, sizeof shape, "%" PRId64 "x%d", s->sample->positions, DEMO_CHANNELS);
+    else
+        snprintf(shape, sizeof shape, "%dx%dx%d", DEMO_CHANNELS, size, size);
+    snprintf(line, sizeof line, "%s demo 1 %s %s", s->example->kind, shape,
+             s->example->weights ? s->example->weights : "");
+    if (shape_parse(line, &s->row) != 1)
+        return failed("demo: malformed example \"%s\"", line);
+    s->desc = &demo->weights->desc;
+    if (!s->example->weights)
         return DONE;
-    planned_free(p);
-    return failed("%s", error.message);
+    if (weights_make(&s->weights, &s->row, 2018))
+        return failed("demo: no weights for %s, or no memory", s->example->kind);
+    s->desc = &s->weights.desc;
+    return DONE;
 }
 
-/* Runs at least `least` times, and on up to `most` while a quarter of a second is not over; the shortest time. */
-static int time_runs(const planned *p, const demo_sample *sample, float *y, int least, int most, double *shortest) {
+/* ---- runs ---- */
+
+static int make_plan(const demo *demo, stage *s) {
+    atl_error error;
+    atl_engine_info info;
+    s->info.size = sizeof s->info;
+    const int code = engine_open(demo->threads, &s->engine, &info);
+    if (code != DONE)
+        return code;
+    if (atl_layer_create(s->desc, &s->layer, &error) != ATL_OK ||
+        atl_plan_create(s->layer, s->engine, s->row.rank, s->row.shape, NULL, &s->plan, &error) != ATL_OK ||
+        atl_plan_get_info(s->plan, &s->info, &error) != ATL_OK)
+        return failed("%s", error.message);
+    s->y_values = values_of(s->info.output_rank, s->info.output_shape);
+    s->y = aligned_alloc(64, ((size_t)s->y_values * sizeof(float) + 63) / 64 * 64);
+    return s->y ? DONE : failed("out of memory");
+}
+
+/* The shortest of two runs or more, of many where they are short, of one where it takes long. */
+static int time_runs(const stage *s, double *shortest) {
     atl_error error;
     const double begin = machine_now();
-    for (int i = 0; i < least || (i < most && machine_now() - begin < 0.25); i++) {
+    for (int i = 0; i < 50; i++) {
+        const double spent = machine_now() - begin;
+        if ((i >= 2 && spent > 0.25) || (i == 1 && spent > DEMO_PATIENCE / 10))
+            break;
         const double start = machine_now();
-        if (atl_run(p->plan, 1, sample->x, y, NULL, NULL, &error) != ATL_OK)
+        if (atl_run(s->plan, 1, s->x, s->y, NULL, NULL, &error) != ATL_OK)
             return failed("%s", error.message);
         const double seconds = machine_now() - start;
         *shortest = i == 0 || seconds < *shortest ? seconds : *shortest;
@@ -46,90 +130,66 @@ static int time_runs(const planned *p, const demo_sample *sample, float *y, int 
     return DONE;
 }
 
-static int time_size(demo *demo, int size, double *seconds) {
-    demo_sample sample;
-    planned p;
-    if (demo_sample_make(&demo->source, size, &sample) != DONE)
-        return FAILED;
-    int code = FAILED;
-    float *y = malloc((size_t)sample.positions * DEMO_CHANNELS * sizeof *y);
-    if (!y) {
-        failed("out of memory");
-    } else if (plan_layer(demo, &demo->weights->attention, size, &p) == DONE) {
-        code = time_runs(&p, &sample, y, 2, 2, seconds);
-        planned_free(&p);
-    }
-    free(y);
-    demo_sample_free(&sample);
+static int run_example(const demo *demo, stage *s, demo_line *line) {
+    malloc_trim(0); /* what others have freed does not count as there */
+    machine_reset_peak();
+    const int64_t before = machine_peak_bytes();
+    int code = make_plan(demo, s);
+    if (code == DONE)
+        code = time_runs(s, &line->seconds);
+    const int64_t over = machine_peak_bytes() - before - s->y_values * (int64_t)sizeof(float);
+    line->memory = before > 0 && over > 0 ? over : -1;
+    line->rank = s->row.rank;
+    memcpy(line->shape, s->row.shape, sizeof line->shape);
+    line->flops = s->info.flops;
+    line->bound = machine_bound_seconds(demo->machine.isa, s->info.flops, s->info.exps, s->info.bytes, demo->fma_gflops,
+                                        demo->copy_gbs);
+    if (s->example->sampled)
+        line->pairs = (double)values_of(s->info.map_rank, s->info.map_shape);
     return code;
 }
 
-int demo_estimate(demo *demo) {
-    /* Larger and larger samples until the time is no longer that of starting. The work grows with the fourth power. */
-    for (int tried = 32; tried <= 256; tried *= 2) {
-        double time = 0;
-        if (time_size(demo, tried, &time) != DONE)
-            return FAILED;
-        const double ratio = (double)demo->size / tried;
-        demo->estimate = time * ratio * ratio * ratio * ratio;
-        if (time > 0.02)
-            break;
+/* ---- checks ---- */
+
+/* Positions of a picture of any size. */
+static void spread_rows(int64_t positions, int64_t *rows) {
+    uint64_t state = 2018;
+    for (int i = 0; i < DEMO_ROWS; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        rows[i] = (int64_t)((state >> 33) % (uint64_t)positions);
     }
-    return DONE;
 }
 
-/* The rate that bounds the layer, computing or memory, and how near to the bound the time is. */
-static void print_speed(const demo *demo, const planned *p, double seconds) {
-    const atl_plan_info *info = &p->info;
-    const double gflops = info->flops / seconds * 1e-9, gbs = info->bytes / seconds * 1e-9;
-    const double bound = machine_bound_seconds(demo->machine.isa, info->flops, info->exps, info->bytes,
-                                               demo->fma_gflops, demo->copy_gbs);
-    printf("  time      %.4g ms\n", seconds * 1e3);
-    if (bound <= 0)
-        printf("  speed     %.4g GFLOP/s, %.4g GB/s\n", gflops, gbs);
-    else if (bound > info->bytes / (demo->copy_gbs * 1e9))
-        printf("  speed     %.4g GFLOP/s, %.1f %% of the multiply-add peak\n", gflops, 100 * gflops / demo->fma_gflops);
-    else
-        printf("  speed     %.4g GFLOP/s, %.4g GB/s: %.1f %% of copying\n", gflops, gbs, 100 * gbs / demo->copy_gbs);
-    if (bound > seconds)
-        printf("  bound     none: the data stay in the cache, which is faster than the memory that was measured\n");
-    else if (bound > 0)
-        printf("  bound     %.1f %% of what this machine's speed allows (%.4g ms)\n", 100 * bound / seconds,
-               bound * 1e3);
-}
-
-static void print_memory(const demo *demo, int64_t peak, int energy_matrix) {
-    const double n = (double)demo->sample.positions, in_and_out = 2.0 * DEMO_CHANNELS * sizeof(float) * n;
-    printf("  memory    peak %.1f MiB for the process, %.1f MiB over input and output", (double)peak / MIB,
-           ((double)peak - in_and_out) / MIB);
-    if (energy_matrix && n * n * sizeof(float) < 1024 * MIB)
-        printf(" (the N x N matrix would take %.4g MiB)", n * n * sizeof(float) / MIB);
-    else if (energy_matrix)
-        printf(" (the N x N matrix would take %.4g GiB)", n * n * sizeof(float) / (1024 * MIB));
-    printf("\n");
-}
-
-/* Prints the share of the error bound; more than all of it is remembered as a fault. */
-static int print_error(demo *demo, double share, const char *what) {
-    if (share < 0)
-        return failed("out of memory");
-    printf("  error     %.3g of what float32 allows, against float64 (%s)\n", share, what);
-    if (!(share <= 1))
-        demo->wrong = 1;
-    return DONE;
-}
-
-static float *gather(const demo *demo) {
+/* The outputs at some positions. */
+static float *gather(const stage *s, const int64_t *rows) {
+    const int64_t outputs = s->y_values / DEMO_CHANNELS;
     float *values = malloc(sizeof(float) * DEMO_CHANNELS * DEMO_ROWS);
     for (int c = 0; values && c < DEMO_CHANNELS; c++)
         for (int r = 0; r < DEMO_ROWS; r++)
-            values[c * DEMO_ROWS + r] = demo->y[c * demo->sample.positions + demo->rows[r]];
+            values[s->example->tokens ? r * DEMO_CHANNELS + c : c * DEMO_ROWS + r] =
+                s->y[s->example->tokens ? rows[r] * DEMO_CHANNELS + c : c * outputs + rows[r]];
     return values;
 }
 
-/* Runs with the map of the chosen rows, and holds outputs and map against the oracle; `timed` are the outputs of the
- * run without a map. */
-static int check_attention(demo *demo, const planned *p, const float *timed) {
+static double share_at(const stage *s, const int64_t *rows, const float *map) {
+    float *values = gather(s, rows);
+    const demo_result result = {.desc = s->desc,
+                                .rank = s->row.rank,
+                                .shape = s->row.shape,
+                                .x = s->x,
+                                .rows = rows,
+                                .count = DEMO_ROWS,
+                                .y = values,
+                                .map = map,
+                                .y_values = DEMO_ROWS * DEMO_CHANNELS,
+                                .map_values = map ? DEMO_ROWS * s->sample->positions : 0};
+    const double share = values ? demo_error_share(&result) : -1;
+    free(values);
+    return share;
+}
+
+/* Runs again, with the map of the chosen rows. */
+static int run_with_map(demo *demo, const stage *s) {
     atl_error error;
     atl_run_options options;
     atl_run_options_init(&options);
@@ -138,77 +198,86 @@ static int check_attention(demo *demo, const planned *p, const float *timed) {
     demo->map = malloc(sizeof(float) * DEMO_ROWS * (size_t)demo->sample.positions);
     if (!demo->map)
         return failed("out of memory");
-    progress("attention: once more, with the map of %d pixels", DEMO_ROWS);
-    if (atl_run(p->plan, 1, demo->sample.x, demo->y, demo->map, &options, &error) != ATL_OK)
+    if (atl_run(s->plan, 1, s->x, s->y, demo->map, &options, &error) != ATL_OK)
         return failed("%s", error.message);
-    float *mapped = gather(demo);
-    if (!mapped)
-        return failed("out of memory");
-    progress("attention: the float64 oracle at %d pixels", DEMO_ROWS);
-    const float *got[] = {timed, mapped};
-    const double share = demo_error_share(demo, &demo->weights->attention, demo->rows, DEMO_ROWS, got, 2, demo->map);
-    progress_clear();
-    free(mapped);
-    return print_error(demo, share, "all channels of 24 pixels, without and with the map, and their map rows");
+    return DONE;
 }
 
-static void measure_machine(demo *demo) {
-    progress("measuring this machine");
-    demo->fma_gflops = machine_fma_gflops(demo->machine.isa, demo->machine.threads);
-    demo->copy_gbs = machine_copy_gbs(demo->machine.threads);
-    progress_clear();
-    if (demo->fma_gflops > 0 && demo->copy_gbs > 0)
-        printf("machine: multiply-add peak %.4g GFLOP/s (%s, %d threads), copying %.4g GB/s, measured now\n",
-               demo->fma_gflops, demo->machine.isa, demo->machine.threads, demo->copy_gbs);
-    else
-        warning("the machine's speed could not be measured");
-}
-
-int demo_attention(demo *demo) {
-    planned p;
-    double seconds = 0;
-    machine_reset_peak();
-    if (plan_layer(demo, &demo->weights->attention, demo->sample.size, &p) != DONE)
-        return FAILED;
-    progress("attention over %" PRId64 " pixels, about %.0f s", demo->sample.positions, 3 * demo->estimate);
-    int code = time_runs(&p, &demo->sample, demo->y, 3 * demo->estimate <= DEMO_PATIENCE ? 2 : 1, 5, &seconds);
-    progress_clear();
-    const int64_t peak = machine_peak_bytes();
-    float *timed = code == DONE ? gather(demo) : NULL;
-    if (code == DONE && !timed)
-        code = failed("out of memory");
-    if (code == DONE) {
-        measure_machine(demo);
-        printf("\nself-attention-spatial: each of %" PRId64 " pixels attends to all of them\n"
-               "  shape     x and y [1, %d, %d, %d], head dimension %d\n",
-               demo->sample.positions, DEMO_CHANNELS, demo->sample.size, demo->sample.size, DEMO_HEAD_DIM);
-        print_speed(demo, &p, seconds);
-        print_memory(demo, peak, 1);
-        code = check_attention(demo, &p, timed);
+static int check_example(demo *demo, const stage *s, demo_line *line) {
+    int64_t rows[DEMO_ROWS];
+    if (!s->example->sampled) {
+        const demo_result result = {
+            .desc = s->desc, .rank = s->row.rank, .shape = s->row.shape, .x = s->x, .y = s->y, .y_values = s->y_values};
+        line->share = demo_error_share(&result);
+    } else if (s->example->weights) {
+        spread_rows(s->sample->positions, rows);
+        line->share = share_at(s, rows, NULL);
+    } else { /* outputs without the map, then with it, and the map */
+        line->share = share_at(s, demo->rows, NULL);
+        if (run_with_map(demo, s) != DONE)
+            return FAILED;
+        const double mapped = share_at(s, demo->rows, demo->map);
+        line->share = mapped < 0 || mapped > line->share ? mapped : line->share;
     }
-    free(timed);
-    planned_free(&p);
+    if (line->share < 0)
+        return failed("%s: no oracle, or no memory for it", line->kind);
+    demo->wrong |= !(line->share <= 1);
+    return DONE;
+}
+
+/* ---- the table ---- */
+
+static int show(demo *demo, const demo_example *example) {
+    demo_line line = {.kind = example->kind};
+    stage *s = calloc(1, sizeof *s);
+    if (!s)
+        return failed("out of memory");
+    s->example = example;
+    progress("%s", example->kind);
+    int code = make_input(demo, s);
+    if (code == DONE)
+        code = make_weights(demo, s);
+    if (code == DONE)
+        code = run_example(demo, s, &line);
+    if (code == DONE) {
+        progress("%s: the float64 oracle", example->kind);
+        code = check_example(demo, s, &line);
+    }
+    progress_clear();
+    if (code == DONE)
+        demo_print_line(&line);
+    fflush(stdout);
+    stage_free(s);
     return code;
 }
 
-int demo_se(demo *demo) {
-    planned p;
-    double seconds = 0;
-    machine_reset_peak();
-    if (plan_layer(demo, &demo->weights->se, demo->sample.size, &p) != DONE)
-        return FAILED;
-    int code = time_runs(&p, &demo->sample, demo->y, 5, 50, &seconds);
-    const int64_t peak = machine_peak_bytes();
-    if (code == DONE) {
-        printf("\nse: the same channels, each scaled by what all of them show\n"
-               "  shape     x and y [1, %d, %d, %d], %d hidden\n",
-               DEMO_CHANNELS, demo->sample.size, demo->sample.size, DEMO_HIDDEN);
-        print_speed(demo, &p, seconds);
-        print_memory(demo, peak, 0);
-        const float *got[] = {demo->y};
-        const double share = demo_error_share(demo, &demo->weights->se, NULL, 0, got, 1, NULL);
-        code = print_error(demo, share, "all outputs");
+int demo_layers(demo *demo) {
+    int code = DONE;
+    demo_print_head();
+    for (int i = 0; atl_kind_name(i) && code == DONE; i++) {
+        const demo_example *example = demo_find_example(atl_kind_name(i));
+        code = example ? show(demo, example) : failed("demo: no example of %s", atl_kind_name(i));
     }
-    planned_free(&p);
+    if (code == DONE)
+        demo_print_foot();
+    return code;
+}
+
+int demo_time_attention(demo *demo, int size, double *seconds) {
+    static const demo_example drawn = {"self-attention-spatial", NULL, 1, 0, 1};
+    stage *s = calloc(1, sizeof *s);
+    if (!s)
+        return failed("out of memory");
+    s->example = &drawn;
+    int code = demo_sample_make(&demo->source, size, &s->half);
+    s->sample = &s->half;
+    s->x = s->half.x;
+    if (code == DONE)
+        code = make_weights(demo, s);
+    if (code == DONE)
+        code = make_plan(demo, s);
+    if (code == DONE)
+        code = time_runs(s, seconds);
+    stage_free(s);
     return code;
 }

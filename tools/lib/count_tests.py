@@ -3,7 +3,8 @@
 
 Criterion executables write what --xml=FILE says and count test by test; any other executable counts as one test.
 An executable that ran nothing, crashed, timed out or failed without saying which test did, counts as one failure.
-The last line printed is "N passed, N failed".
+What an executable said that it skipped ("skip ..." at the start of a line) is repeated. The last line printed is "N passed,
+N failed".
 """
 import glob
 import json
@@ -45,6 +46,12 @@ def executable_counts(result):
     return passed, failed
 
 
+def announce_skips(result):
+    for line in result.get("stdout", "").splitlines():
+        if line.startswith("skip "):
+            print(f"{result['name']}: {line}")
+
+
 def main(build, setups):
     passed = failed = executables = 0
     for setup in setups:
@@ -52,7 +59,9 @@ def main(build, setups):
         for log in logs:
             with open(log, encoding="utf-8") as lines:
                 for line in lines:
-                    p, f = executable_counts(json.loads(line))
+                    result = json.loads(line)
+                    announce_skips(result)
+                    p, f = executable_counts(result)
                     passed, failed, executables = passed + p, failed + f, executables + 1
         if not logs:
             print(f"the {setup} tests left no log")

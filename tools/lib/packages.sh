@@ -3,7 +3,8 @@
 # What has to be on the machine, for tools/quickstart and tools/test: found by what the build needs of it (a command,
 # a pkg-config module, a file), not by asking the package manager, so that a meson from pip counts as well as one from apt.
 
-# Debian's and Ubuntu's name | run (to build and run), test, or optional | what for | how to find it
+# Debian's and Ubuntu's name | run (to build and run), test, optional, or emulated (other machines, for the long tests; optional as
+# well) | what for | how to find it
 packages=(
     "gcc|run|the C compiler|have_command ${CC:-cc}"
     "libc6-dev|run|the C library's headers|have_libc_headers"
@@ -19,6 +20,9 @@ packages=(
     "python3|test|sums up the test results|have_command python3"
     "g++|test|the C++ compiler, for the benchmarks|have_command ${CXX:-c++}"
     "libbenchmark-dev|test|the benchmarks|have_module benchmark"
+    "qemu-user|emulated|other processors: old ones, and ARM64|have_command qemu-aarch64"
+    "gcc-aarch64-linux-gnu|emulated|the cross compiler for ARM64|have_command aarch64-linux-gnu-gcc"
+    "libc6-dev-arm64-cross|emulated|its C library|test -e /usr/aarch64-linux-gnu/lib/libc.a"
 )
 
 have_command() {
@@ -88,12 +92,15 @@ apt_install() {
 }
 
 # ensure_packages INSTALL KIND...: with INSTALL=yes installs what is missing; 1 when something required still is.
-# Packages of the kind `optional` may stay away.
+# Packages of the kinds `optional` and `emulated` may stay away.
 ensure_packages() {
-    local install=$1 required=() kind missing_list
+    local install=$1 required=() others=() kind missing_list
     shift
     for kind in "$@"; do
-        [[ $kind == optional ]] || required+=("$kind")
+        case $kind in
+        optional | emulated) others+=("$kind") ;;
+        *) required+=("$kind") ;;
+        esac
     done
     missing_list=$(find_missing "${required[@]}")
     if [[ -n $missing_list ]]; then
@@ -110,11 +117,11 @@ ensure_packages() {
             return 1
         fi
     fi
-    [[ " $* " == *" optional "* ]] || return 0
-    missing_list=$(find_missing optional)
+    ((${#others[@]})) || return 0
+    missing_list=$(find_missing "${others[@]}")
     if [[ -n $missing_list && $install == yes ]]; then
         printf 'Missing, but not required:\n%s\n' "$missing_list"
-        find_missing optional >/dev/null
+        find_missing "${others[@]}" >/dev/null
         apt_install "${missing[@]}" || echo "Going on without."
     fi
     return 0
