@@ -81,6 +81,9 @@ const float *atl_linear_pack_tiles(atl_linear *linear, int mr, int64_t groups) {
 }
 
 atl_status atl_linear_fold(atl_linear *linear, const atl_norm *norm, atl_error *error) {
+    if (norm->gamma && norm->eps < 0)
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "parameter eps: wrong value (expected 0 or more, got %g)",
+                        norm->eps);
     size_t bytes = (size_t)linear->m * sizeof(float);
     float *scale = malloc(bytes), *shift = malloc(bytes);
     if (!scale || !shift) {

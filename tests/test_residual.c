@@ -101,9 +101,9 @@ Test(residual, recognised) {
 /* ---------------------------------------------------------------- parameters and shapes */
 
 Test(residual, parameters) {
-    static const atl_param wrong[] = {{"stride", "0"},  {"stride", "-1"},    {"stride", "1.5"}, {"stride", "two"},
-                                      {"stride", ""},   {"stride", "1e300"}, {"stride", "nan"}, {"eps", "small"},
-                                      {"padding", "1"}, {"batch_first", "2"}};
+    static const atl_param wrong[] = {{"stride", "0"},   {"stride", "-1"},    {"stride", "1.5"},   {"stride", "two"},
+                                      {"stride", ""},    {"stride", "1e300"}, {"stride", "nan"},   {"eps", "small"},
+                                      {"eps", "-0.001"}, {"padding", "1"},    {"batch_first", "2"}};
     layer_case c;
     case_parse(&c, plain_line, 1);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
