@@ -152,5 +152,5 @@ static void describe(const atl_plan *plan, atl_text *text) {
 }
 
 const atl_kind atl_kind_self_attention_channel = {
-    "self-attention-channel", weights, params, build, plan, run, describe,
+    "self-attention-channel", weights, params, build, plan, run, describe, 0,
 };
