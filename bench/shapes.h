@@ -7,8 +7,8 @@
  *
  * SHAPE is a sample's, without the batch axis. A key "set.P" is the layer's parameter P; any other key is a width that
  * the weights would tell (se, cbam-channel: hidden; cbam-spatial: k; cbam-res: out, k, hidden, sa; sk: m, groups, d;
- * self-attention-spatial: d; non-local: inner, g, sub=1, bn=1), `bias=0` for weights without biases (cbam-spatial has none unless `bias=1`) or, of sk, `bn=0` for
- * those without batch norm.
+ * self-attention-spatial: d; self-attention-channel: out; non-local: inner, g, sub=1, bn=1), `bias=0` for weights without
+ * biases (cbam-spatial has none unless `bias=1`) or, of sk, `bn=0` for those without batch norm.
  */
 #ifndef ATL_BENCH_SHAPES_H
 #define ATL_BENCH_SHAPES_H

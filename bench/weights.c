@@ -159,6 +159,23 @@ static int add_multi_head(weights *w, const shape_row *row, uint64_t *seed) {
            add_linear(w, "fc.weight", bias ? "fc.bias" : NULL, d, d, seed);
 }
 
+/* Logits are sums over positions: queries and keys that keep them small whatever N. */
+static int add_self_attention_channel(weights *w, const shape_row *row, uint64_t *seed) {
+    int64_t c = row->shape[0], out = shape_number(row, "out", c), bias = shape_number(row, "bias", 1);
+    static const char *const names[][2] = {{"query_conv.weight", "query_conv.bias"},
+                                           {"key_conv.weight", "key_conv.bias"},
+                                           {"value_conv.weight", "value_conv.bias"},
+                                           {"x_conv.weight", "x_conv.bias"}};
+    float small = 1.0f / sqrtf(sqrtf((float)shape_positions(row)));
+    for (int i = 0; i < 4; i++) {
+        float scale = i < 2 ? small : 1.0f;
+        if (add(w, names[i][0], out, c, scale * sqrtf(3.0f / (float)c), seed) ||
+            (bias && add(w, names[i][1], out, 0, 0.5f * scale, seed)))
+            return -1;
+    }
+    return add(w, "gamma", 1, 0, 1, seed);
+}
+
 static const struct {
     const char *kind;
     int (*add)(weights *w, const shape_row *row, uint64_t *seed);
@@ -169,6 +186,7 @@ static const struct {
     {"cbam-res", add_cbam_res},
     {"sk", add_sk},
     {"self-attention-spatial", add_self_attention_spatial},
+    {"self-attention-channel", add_self_attention_channel},
     {"non-local", add_non_local},
     {"multi-head", add_multi_head},
 };

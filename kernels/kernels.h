@@ -174,6 +174,16 @@ typedef void atl_gate_add_relu_fn(const float *x, int64_t n, int64_t channels, i
 typedef void atl_max_pool_fn(const float *x, int64_t height, int64_t width, int64_t x_stride, int64_t channels,
                              int64_t step, int64_t from, int64_t n, float *y, int64_t y_stride);
 
+/* out[i*out_stride + r] = x[r*stride + i] - centre[r] for i < n, r < rows; centre may be NULL (no subtraction). */
+typedef void atl_transpose_fn(const float *x, int64_t rows, int64_t n, int64_t stride, const float *centre, float *out,
+                              int64_t out_stride);
+
+/* Softmax of each column i < n of s, in place: s[j*stride + i] = exp(t[j] - max t) / sum of these over j < rows, with
+ * t[j] = scale * (s[j*stride + i] + row[j] * column[i]); row may be NULL (nothing added). Sums in blocks of ATL_BLOCK. A column with a
+ * NaN or an infinite maximum is NaN. */
+typedef void atl_softmax_fn(float *s, int64_t rows, int64_t n, int64_t stride, float scale, const float *row,
+                            const float *column);
+
 /* ---- the table ---- */
 
 typedef enum atl_isa { ATL_ISA_SCALAR, ATL_ISA_AVX2, ATL_ISA_AVX512, ATL_ISA_NEON, ATL_ISA_COUNT } atl_isa;

@@ -37,6 +37,7 @@ struct atl_plan {
             atl_attend_op attend;
             atl_join_op join;
         } multi_head;
+        atl_channel_attend_op channel;
     } op;
 };
 

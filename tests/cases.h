@@ -20,10 +20,11 @@ typedef struct layer_case {
     atl_layer *layer;
     oracle *oracle;
     int64_t channels, positions;
-    int64_t size;     /* of a sample of x */
-    int64_t out_size; /* of a sample of y */
-    bool in_place;    /* y may be x */
-    int64_t map_size; /* 0 = the kind has no map */
+    int64_t size;               /* of a sample of x */
+    int64_t out_size;           /* of a sample of y */
+    bool in_place;              /* y may be x */
+    int64_t map_size;           /* 0 = the kind has no map */
+    int64_t map_rows, map_keys; /* of each head */
 } layer_case;
 
 /* Weights are those of weights_make. */

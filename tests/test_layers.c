@@ -46,10 +46,10 @@ static atl_run_options run_options(const reference *r, mode m) {
 static void reference_make(reference *r, const shape_row *row, atl_engine *engine) {
     memset(r, 0, sizeof *r);
     case_make(&r->c, row, 1);
-    int64_t n = r->c.positions;
+    int64_t n = r->c.map_rows;
     memcpy(r->rows, (int64_t[MAP_ROWS]){n - 1, 0, n / 2}, sizeof r->rows);
     r->map_size[WITH_MAP] = r->c.map_size;
-    r->map_size[WITH_ROWS] = MAP_ROWS * n;
+    r->map_size[WITH_ROWS] = n ? r->c.map_size / n * MAP_ROWS : 0;
     r->x = case_alloc(SAMPLES * r->c.size);
     for (int s = 0; s < SAMPLES; s++)
         fill(r->x + s * r->c.size, r->c.size, FILL_RANDOM, 1 + 0.5f * (float)s, 100 + (uint64_t)s);

@@ -54,9 +54,13 @@ static void check_kind(const char *line, int threads) {
 }
 
 Test(batches, larger_than_what_is_under_way) {
-    static const char *const lines[] = {"se se 1 7x5x3 hidden=2",         "cbam-channel cbamc 1 7x5x3 hidden=2",
-                                        "cbam-spatial cbams 1 7x5x3 k=3", "cbam-res cbamr 1 3x5x3 out=4 hidden=2 sa=3",
-                                        "sk sk 1 4x5x3 m=2 groups=2 d=3", "self-attention-spatial sas 1 5x3x5 d=2"};
+    static const char *const lines[] = {"se se 1 7x5x3 hidden=2",
+                                        "cbam-channel cbamc 1 7x5x3 hidden=2",
+                                        "cbam-spatial cbams 1 7x5x3 k=3",
+                                        "cbam-res cbamr 1 3x5x3 out=4 hidden=2 sa=3",
+                                        "sk sk 1 4x5x3 m=2 groups=2 d=3",
+                                        "self-attention-spatial sas 1 5x3x5 d=2",
+                                        "self-attention-channel sac 1 5x3x5 out=3"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         for (int threads = 1; threads <= 3; threads++)
             check_kind(lines[i], threads);
@@ -98,10 +102,9 @@ Test(batches, past_the_cache) {
     }
 }
 
-/* The workspace of self-attention stops growing, so that a batch may have any size. */
-Test(batches, workspace_stops_growing) {
+static void stops_growing(const char *line) {
     layer_case c;
-    case_parse(&c, "self-attention-spatial sas 1 5x3x5 d=2", 7);
+    case_parse(&c, line, 7);
     atl_engine *engine = case_engine("scalar", 2);
     atl_plan *plan = case_plan(&c, engine);
     atl_plan_info info = {.size = sizeof info};
@@ -113,4 +116,10 @@ Test(batches, workspace_stops_growing) {
     atl_plan_release(plan);
     atl_engine_release(engine);
     case_free(&c);
+}
+
+/* The workspace of self-attention stops growing, so that a batch may have any size. */
+Test(batches, workspace_stops_growing) {
+    stops_growing("self-attention-spatial sas 1 5x3x5 d=2");
+    stops_growing("self-attention-channel sac 1 5x3x5 out=3");
 }

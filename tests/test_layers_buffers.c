@@ -25,6 +25,9 @@ static const char *const lines[] = {
     "sk sk-same 1 4x9x37 m=2 groups=4 d=2",
     "self-attention-spatial sas-odd 1 5x7x9 d=3",
     "self-attention-spatial sas-blocks 1 3x263 d=1",
+    "self-attention-channel sac-odd 1 5x7x9",
+    "self-attention-channel sac-blocks 1 3x263 out=5",
+    "self-attention-channel sac-wide 1 67x11 out=35",
 };
 
 #define LINES (sizeof lines / sizeof *lines)
@@ -206,8 +209,8 @@ Test(buffers, strided_batches) {
 static void map_rows(bench *b) {
     if (!b->map)
         return;
-    int64_t n = b->c.positions, stride = 4 * n + GAP;
-    const int64_t rows[4] = {n - 1, 3, 3, 0};
+    int64_t n = b->c.map_keys, stride = 4 * n + GAP;
+    const int64_t rows[4] = {b->c.map_rows - 1, 3, 3, 0};
     float *y = case_alloc(SAMPLES * b->c.out_size), *map = sentinels(SAMPLES * stride);
     atl_run_options options;
     atl_run_options_init(&options);

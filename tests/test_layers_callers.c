@@ -36,6 +36,7 @@ static const char *const lines[] = {
     "cbam-res cbamr 1 9x9x11 out=13 hidden=4 sa=5 set.eps=0.0007",
     "sk sk 1 12x9x11 m=2 groups=3 d=4 set.eps=0.0007",
     "self-attention-spatial sas 1 9x13x11 d=4 set.scale=0.7",
+    "self-attention-channel sac 1 9x13x11 out=14 set.scale=0.7",
 };
 
 enum { LINES = sizeof lines / sizeof *lines };
@@ -235,7 +236,8 @@ Test(callers, engine_made_under_a_strange_state) {
     layer_case c;
     case_parse(&c, lines[LINES - 1], 73);
     int64_t batch = 4;
-    float *x = case_alloc(3 * batch * c.size), *want = x + batch * c.size, *y = want + batch * c.size;
+    float *x = case_alloc(batch * (c.size + 2 * c.out_size)), *want = x + batch * c.size,
+          *y = want + batch * c.out_size;
     sensitive(x, batch * c.size);
     atl_engine *scalar = case_engine("scalar", 1);
     atl_plan *plan = case_plan(&c, scalar);
@@ -259,7 +261,7 @@ Test(callers, engine_made_under_a_strange_state) {
         plan = case_plan(&c, engine);
         for (int round = 0; round < 5; round++) {
             case_run(plan, batch, x, y, NULL, NULL);
-            cr_expect_eq(case_difference(y, want, batch * c.size), -1, "%s: other bits", states[s].name);
+            cr_expect_eq(case_difference(y, want, batch * c.out_size), -1, "%s: other bits", states[s].name);
         }
         atl_plan_release(plan);
         atl_engine_release(engine);

@@ -66,10 +66,15 @@ Test(large, impossible_shapes_self_attention_spatial) {
     refuse_all("self-attention-spatial s 1 4x5 d=1");
 }
 
+Test(large, impossible_shapes_self_attention_channel) {
+    refuse_all("self-attention-channel s 1 4x5 out=3");
+}
+
 Test(large, impossible_batches) {
     static const char *const lines[] = {"se s 1 4x5 hidden=2",           "cbam-channel c 1 4x5 hidden=2",
                                         "cbam-spatial c 1 4x5x1 k=7",    "cbam-res c 1 4x5x1 out=4 set.stride=1",
-                                        "sk s 1 4x5x1 m=2 groups=2 d=3", "self-attention-spatial s 1 4x5 d=1"};
+                                        "sk s 1 4x5x1 m=2 groups=2 d=3", "self-attention-spatial s 1 4x5 d=1",
+                                        "self-attention-channel s 1 4x5"};
     static const int64_t batches[] = {0, -1, INT64_MIN, INT64_MAX, INT64_MAX / 4, INT64_C(1) << 62, INT64_C(1) << 60};
     atl_engine *engine = case_engine("scalar", 1);
     for (size_t k = 0; k < sizeof lines / sizeof *lines; k++) {
@@ -118,6 +123,18 @@ Test(large, memory_grows_with_positions_not_with_their_square) {
         cr_expect_leq(whole, 4 * quarter, "%d threads: %lld bytes, %lld for a quarter of the positions", threads,
                       (long long)whole, (long long)quarter);
     }
+}
+
+/* Channels attend to one another within what the input takes up, however many positions there are. */
+Test(large, memory_of_channel_attention) {
+    static const char *const lines[] = {"self-attention-channel gram 1 64x256x256",
+                                        "self-attention-channel projected 1 64x256x256 out=8"};
+    for (int threads = 1; threads <= 8; threads *= 2)
+        for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+            int64_t bytes = workspace_of(lines[i], threads);
+            cr_expect(bytes > 0 && bytes <= 64 * 65536 * 4, "%d threads, %s: %lld bytes", threads, lines[i],
+                      (long long)bytes);
+        }
 }
 
 /* ---------------------------------------------------------------- large N */

@@ -274,6 +274,7 @@ static const char cbam_spatial_line[] = "cbam-spatial cbams 1 5x3x7 k=3 bias=1";
 static const char cbam_res_line[] = "cbam-res cbamr 1 5x3x7 out=4 hidden=2 sa=3";
 static const char sk_line[] = "sk sk 1 4x3x7 m=2 groups=2 d=3";
 static const char sas_line[] = "self-attention-spatial sas 1 5x3x7 d=2";
+static const char sac_line[] = "self-attention-channel sac 1 5x3x7 out=3";
 
 Test(memory, engine) {
     with_objects(se_line, 1, false, fail_engine);
@@ -287,6 +288,7 @@ Test(memory, layer) {
     with_objects(cbam_res_line, 1, false, fail_layer);
     with_objects(sk_line, 1, false, fail_layer);
     with_objects(sas_line, 1, false, fail_layer);
+    with_objects(sac_line, 1, false, fail_layer);
 }
 
 Test(memory, plan) {
@@ -296,6 +298,7 @@ Test(memory, plan) {
     with_objects(cbam_res_line, 1, false, fail_plan);
     with_objects(sk_line, 1, false, fail_plan);
     with_objects(sas_line, 2, false, fail_plan);
+    with_objects(sac_line, 2, false, fail_plan);
 }
 
 Test(memory, run) {
@@ -304,6 +307,7 @@ Test(memory, run) {
     with_objects(sk_line, 2, false, fail_run);
     with_objects(sas_line, 1, false, fail_run);
     with_objects(sas_line, 2, true, fail_run);
+    with_objects(sac_line, 2, true, fail_run);
 }
 
 /* Asks the engine for a workspace that no machine has. */
@@ -346,4 +350,5 @@ Test(memory, a_reserved_run_allocates_nothing) {
     with_objects(sk_line, 2, false, run_without_memory);
     with_objects(sas_line, 1, false, run_without_memory);
     with_objects(sas_line, 3, true, run_without_memory);
+    with_objects(sac_line, 3, true, run_without_memory);
 }

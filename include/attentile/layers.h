@@ -147,4 +147,30 @@
  */
 #define ATL_KIND_SELF_ATTENTION_SPATIAL "self-attention-spatial"
 
+/*
+ * "self-attention-channel": self-attention over all pairs of channels, the channel attention of Fu et al., "Dual Attention
+ * Network", CVPR 2019, with projections of queries, keys and values and a projected input instead of the input.
+ *
+ *     q = Wq x + bq, k = Wk x + bk, v = Wv x + bv [C1, N]
+ *     A[i, j] = softmax over j of scale * sum over positions of q[i] k[j]
+ *     y = gamma * A v + Wx x + bx
+ *
+ *   sample     [C, positions...] -> [C1, positions...]; map A [C1, C1], whose rows are output channels
+ *   weights    query_conv.weight, key_conv.weight, value_conv.weight, x_conv.weight [C1, C, 1, 1], gamma [] or [1];
+ *              optional query_conv.bias, key_conv.bias, value_conv.bias, x_conv.bias [C1]
+ *   scale      of the logits; 1 by default
+ *   cost       C1*C1 exponentials, and of these the least, which the shape of a sample decides:
+ *              C*C*N + 2*C*C1*(C + C1) FLOPs for A through the Gram matrix of the centred input, or 4*C*C1*N + 2*C1*C1*N for A from
+ *              queries and keys; then 2*C1*C1*C + 2*C*C1*N for y through gamma*A Wv + Wx, or 4*C*C1*N + 2*C1*C1*N for y from
+ *              values. x is read twice (and once more for its means) and y written once
+ *   workspace  at most 4*(N/2 + 3*C + C1)*max(C, C1) bytes a sample and some padding through the Gram matrix, 4*N*(3*C1) more
+ *              otherwise. A batch larger than what keeps the team busy takes no more (atl_plan_info.workspace_samples)
+ *
+ * With m the means, Xc = x - m: q k^T = Wq (Xc Xc^T) Wk^T + N (Wq m + bq)(Wk m + bk)^T, so that an offset common to all positions
+ * cancels no digits. Where a product of two inputs, of weights with one another or the sum of a row of x passes FLT_MAX, NaN may
+ * appear that an eager implementation would not give; products of two inputs below 2^-126 lose digits. Weights of A below 2^-126
+ * of a row's largest are 0. y may be x when C1 = C.
+ */
+#define ATL_KIND_SELF_ATTENTION_CHANNEL "self-attention-channel"
+
 #endif

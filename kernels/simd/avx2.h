@@ -121,3 +121,20 @@ V_INLINE float v_max16(const vf a[2]) {
     q = _mm_max_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_max_ss(q, _mm_movehdup_ps(q)));
 }
+/* Pairs of lanes, pairs of those, then halves. */
+V_INLINE void v_transpose(vf a[8]) {
+    vf pairs[8], fours[8];
+    for (int i = 0; i < 8; i += 2) {
+        pairs[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
+        pairs[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int h = 0; h < 2; h++) {
+            fours[i + 2 * h] = _mm256_shuffle_ps(pairs[i + h], pairs[i + h + 2], 0x44);
+            fours[i + 2 * h + 1] = _mm256_shuffle_ps(pairs[i + h], pairs[i + h + 2], 0xee);
+        }
+    for (int i = 0; i < 4; i++) {
+        a[i] = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x20);
+        a[i + 4] = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x31);
+    }
+}

@@ -113,3 +113,26 @@ V_INLINE float v_max16(const vf a[1]) {
     q = _mm_max_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_max_ss(q, _mm_movehdup_ps(q)));
 }
+/* Pairs of lanes, pairs of those, then quarters: lane 4q + i of row r ends up in row 4q + i, quarter by quarter. */
+V_INLINE void v_transpose(vf a[16]) {
+    vf pairs[16], fours[16];
+    for (int i = 0; i < 16; i += 2) {
+        pairs[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
+        pairs[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4)
+        for (int h = 0; h < 2; h++) {
+            fours[i + 2 * h] = _mm512_shuffle_ps(pairs[i + h], pairs[i + h + 2], 0x44);
+            fours[i + 2 * h + 1] = _mm512_shuffle_ps(pairs[i + h], pairs[i + h + 2], 0xee);
+        }
+    for (int i = 0; i < 4; i++) {
+        vf even[2] = {_mm512_shuffle_f32x4(fours[i], fours[i + 4], 0x88),
+                      _mm512_shuffle_f32x4(fours[i + 8], fours[i + 12], 0x88)};
+        vf odd[2] = {_mm512_shuffle_f32x4(fours[i], fours[i + 4], 0xdd),
+                     _mm512_shuffle_f32x4(fours[i + 8], fours[i + 12], 0xdd)};
+        a[i] = _mm512_shuffle_f32x4(even[0], even[1], 0x88);
+        a[i + 4] = _mm512_shuffle_f32x4(odd[0], odd[1], 0x88);
+        a[i + 8] = _mm512_shuffle_f32x4(even[0], even[1], 0xdd);
+        a[i + 12] = _mm512_shuffle_f32x4(odd[0], odd[1], 0xdd);
+    }
+}

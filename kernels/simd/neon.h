@@ -130,3 +130,11 @@ V_INLINE float v_max16(const vf a[4]) {
     q = v_max(q, vextq_f32(q, q, 2));
     return vgetq_lane_f32(v_max(q, vextq_f32(q, q, 1)), 0);
 }
+V_INLINE void v_transpose(vf a[4]) {
+    float32x4_t t0 = vzip1q_f32(a[0], a[2]), t1 = vzip2q_f32(a[0], a[2]);
+    float32x4_t t2 = vzip1q_f32(a[1], a[3]), t3 = vzip2q_f32(a[1], a[3]);
+    a[0] = vzip1q_f32(t0, t2);
+    a[1] = vzip2q_f32(t0, t2);
+    a[2] = vzip1q_f32(t1, t3);
+    a[3] = vzip2q_f32(t1, t3);
+}

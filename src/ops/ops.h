@@ -258,4 +258,58 @@ atl_status atl_join_plan(struct atl_plan *plan, struct atl_linear *linear, atl_j
 void atl_join_run(const struct atl_run_state *run, const atl_join_op *op);
 void atl_join_describe(const struct atl_plan *plan, const atl_join_op *op, atl_text *text);
 
+/* ---- correlate: products of rows over positions, result[i][j] = sum over p of a_i[p] * b_j[p] ---- */
+
+/* From a row of a matrix in a workspace to the next: room for a last lane panel, and an odd number of cache lines, so that a
+ * column spreads over all sets of a cache. */
+static inline int64_t atl_matrix_row(int64_t columns) {
+    return (columns + 31) / 32 * 32 + 16;
+}
+
+typedef struct atl_correlate_op {
+    /* set by the layer */
+    int64_t rows;                         /* of the result, and its columns */
+    int gram;                             /* x less `means` with itself, else the rows of two sets of panels */
+    atl_offset means;                     /* [rows] in the sample's workspace, there before a run */
+    atl_panels row_panels, column_panels; /* their first row is meant */
+    /* set by planning */
+    int64_t chunks,
+        chunk_blocks; /* runs of positions whose sums are added in order: a function of the per-sample shape */
+    int64_t row;      /* of the result: atl_matrix_row(rows) */
+    atl_offset
+        result; /* [rows][row] in the sample's workspace, with gram a row of sums below; behind it other chunks' */
+    atl_offset lanes; /* in the slot's scratch: a block of positions [ATL_BLOCK][row], twice for panels */
+} atl_correlate_op;
+
+atl_status atl_correlate_plan(struct atl_plan *plan, atl_correlate_op *op, atl_error *error);
+void atl_correlate_run(const struct atl_run_state *run, const atl_correlate_op *op);
+void atl_correlate_describe(const struct atl_plan *plan, const atl_correlate_op *op, atl_text *text);
+
+/* ---- channel attend: A = softmax(scale Q K^T), y = gamma A V + Wx x + bx, with Q, K, V linear in x; and the map A ---- */
+
+typedef struct atl_channel_attend_op {
+    /* set by the layer; queries, keys and skip transposed: [channels][row] */
+    int64_t channels, outputs;
+    float scale;
+    int64_t row; /* atl_matrix_row(outputs) */
+    const float *query, *key, *skip, *value /* [outputs][channels] */;
+    const float *query_bias, *key_bias, *skip_bias, *value_bias; /* [outputs] or NULL */
+    const float *gammas;                                         /* [outputs], all the same */
+    int no_gram, no_fold; /* logits from queries and keys, outputs from values, whatever they cost */
+    /* set by planning */
+    double flops;
+    int fold; /* y = (gamma A Wv + Wx) x, else gamma A (Wv x) + Wx x */
+    atl_correlate_op correlate;
+    atl_project_op project, project_values; /* queries and keys unless correlate.gram, values unless fold */
+    atl_offset query_mean, key_mean, map,
+        mixed;                     /* [row]; A^T and (gamma A Wv + Wx)^T [...][row], the latter's bias below */
+    atl_offset inner, lanes, sums; /* in the slot's scratch */
+} atl_channel_attend_op;
+
+/* `query_key` has queries and keys, one below the other. */
+atl_status atl_channel_attend_plan(struct atl_plan *plan, struct atl_linear *query_key, struct atl_linear *values,
+                                   atl_channel_attend_op *op, atl_error *error);
+void atl_channel_attend_run(const struct atl_run_state *run, const atl_channel_attend_op *op);
+void atl_channel_attend_describe(const struct atl_plan *plan, const atl_channel_attend_op *op, atl_text *text);
+
 #endif
