@@ -23,7 +23,7 @@ typedef struct kernel_shape {
     const char *name;
     int64_t rows, n; /* rows of an array, elements of a row */
     int64_t d, c; /* channels of query and key (conv_gate, conv: k; blend: branches), and of the value (of an image) */
-    int option;   /* scale, scale_pixels, blend: stream; unary: the function; max_pool: the step */
+    int option;   /* scale, scale_pixels, blend: stream; unary: the function; max_pool: step; window_max: windows */
 } kernel_shape;
 
 static const kernel_shape shapes[] = {
@@ -77,6 +77,7 @@ static const kernel_shape shapes[] = {
     {ATL_SLOT_gate_add_relu, "512x49", .n = 49, .c = 512},
     {ATL_SLOT_max_pool, "64x56x56-step2", .rows = 56, .n = 56, .c = 64, .option = 2},
     {ATL_SLOT_max_pool, "128x28x28", .rows = 28, .n = 28, .c = 128, .option = 1},
+    {ATL_SLOT_window_max, "12x64-of-4", .rows = 12, .n = 64, .option = 4},
 };
 
 enum { SHAPES = sizeof shapes / sizeof *shapes };
@@ -328,6 +329,14 @@ static void bench_max_pool(bench_state *state, atl_max_pool_fn *kernel, kernel_b
     while (bench_next(state))
         kernel(x, height, width, height * width, c, step, 0, n, y, n);
     report_bytes(state, 4.0 * (double)(c * (height * width + n)));
+}
+
+static void bench_window_max(bench_state *state, atl_window_max_fn *kernel, kernel_bench *b) {
+    int64_t rows = b->shape->rows, n = b->shape->n, windows = b->shape->option;
+    float *x = array(b, rows * n * windows), *y = array(b, rows * n);
+    while (bench_next(state))
+        kernel(x, n, rows, n * windows, windows, n, y, n);
+    report_bytes(state, 4.0 * (double)(rows * n * (windows + 1)));
 }
 
 /* ---- the list ---- */

@@ -174,6 +174,11 @@ typedef void atl_gate_add_relu_fn(const float *x, int64_t n, int64_t channels, i
 typedef void atl_max_pool_fn(const float *x, int64_t height, int64_t width, int64_t x_stride, int64_t channels,
                              int64_t step, int64_t from, int64_t n, float *y, int64_t y_stride);
 
+/* y[r*y_row + i] = the largest of x[r*x_row + w*step + i], w < windows, for i < n, r < rows: NaN where one of them is, +0 for a zero
+ * of either sign. windows >= 1. */
+typedef void atl_window_max_fn(const float *x, int64_t n, int64_t rows, int64_t x_row, int64_t windows, int64_t step,
+                               float *y, int64_t y_row);
+
 /* ---- the table ---- */
 
 typedef enum atl_isa { ATL_ISA_SCALAR, ATL_ISA_AVX2, ATL_ISA_AVX512, ATL_ISA_NEON, ATL_ISA_COUNT } atl_isa;

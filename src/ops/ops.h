@@ -213,6 +213,33 @@ atl_status atl_project_plan(struct atl_plan *plan, struct atl_linear *linear, at
 void atl_project_run(const struct atl_run_state *run, const atl_project_op *op);
 void atl_project_describe(const struct atl_plan *plan, const atl_project_op *op, atl_text *text);
 
+/* Rows of packed weights with sums of k that stay in the first-level cache while lanes pass. */
+int64_t atl_project_rows(const atl_kernels *kernels, int64_t k);
+
+/* ---- project pooled: the largest of a linear layer's outputs over windows of positions, into panels ---- */
+
+/*
+ * x has planes of [height, width] positions, of which windows of window_rows x 2 are pooled, step by step; what is left over
+ * at the ends is never looked at. A window's positions become lanes of one product, whose rows are pooled while they are
+ * in the first-level cache.
+ */
+typedef struct atl_project_pooled_op {
+    /* set by the layer */
+    int64_t planes, height, width;
+    int64_t window_rows;
+    /* set by planning */
+    int64_t positions;          /* after pooling */
+    const float *weight, *bias; /* packed for the gemm kernel; bias or NULL */
+    int64_t m, k;
+    atl_panels to;
+    atl_offset lanes, products; /* in the slot's scratch: as of project; products of some rows, [rows][ATL_PANEL_ROW] */
+} atl_project_pooled_op;
+
+atl_status atl_project_pooled_plan(struct atl_plan *plan, struct atl_linear *linear, atl_project_pooled_op *op,
+                                   atl_error *error);
+void atl_project_pooled_run(const struct atl_run_state *run, const atl_project_pooled_op *op);
+void atl_project_pooled_describe(const struct atl_plan *plan, const atl_project_pooled_op *op, atl_text *text);
+
 /* ---- attend: softmax(scale q k + masks) v over panels, per head; y = gamma * result + x, or the result into panels ---- */
 
 typedef struct atl_attend_op {
