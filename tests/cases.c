@@ -48,6 +48,7 @@ static void read_sizes(layer_case *c) {
     cr_assert_eq(atl_plan_get_info(plan, &info, NULL), ATL_OK);
     c->out_size = product(info.output_rank, info.output_shape);
     c->map_size = product(info.map_rank, info.map_shape);
+    c->map_keys = info.map_rank ? info.map_shape[info.map_rank - 1] : 0;
     c->in_place = info.in_place;
     atl_plan_release(plan);
 }

@@ -24,6 +24,7 @@ typedef struct layer_case {
     int64_t out_size; /* of a sample of y */
     bool in_place;    /* y may be x */
     int64_t map_size; /* 0 = the kind has no map */
+    int64_t map_keys; /* of a row of the map */
 } layer_case;
 
 /* Weights are those of weights_make. */

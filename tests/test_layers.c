@@ -49,7 +49,7 @@ static void reference_make(reference *r, const shape_row *row, atl_engine *engin
     int64_t n = r->c.positions;
     memcpy(r->rows, (int64_t[MAP_ROWS]){n - 1, 0, n / 2}, sizeof r->rows);
     r->map_size[WITH_MAP] = r->c.map_size;
-    r->map_size[WITH_ROWS] = MAP_ROWS * n;
+    r->map_size[WITH_ROWS] = MAP_ROWS * r->c.map_keys;
     r->x = case_alloc(SAMPLES * r->c.size);
     for (int s = 0; s < SAMPLES; s++)
         fill(r->x + s * r->c.size, r->c.size, FILL_RANDOM, 1 + 0.5f * (float)s, 100 + (uint64_t)s);

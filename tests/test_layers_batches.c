@@ -56,7 +56,8 @@ static void check_kind(const char *line, int threads) {
 Test(batches, larger_than_what_is_under_way) {
     static const char *const lines[] = {"se se 1 7x5x3 hidden=2",         "cbam-channel cbamc 1 7x5x3 hidden=2",
                                         "cbam-spatial cbams 1 7x5x3 k=3", "cbam-res cbamr 1 3x5x3 out=4 hidden=2 sa=3",
-                                        "sk sk 1 4x5x3 m=2 groups=2 d=3", "self-attention-spatial sas 1 5x3x5 d=2"};
+                                        "sk sk 1 4x5x3 m=2 groups=2 d=3", "self-attention-spatial sas 1 5x3x5 d=2",
+                                        "non-local nl 1 5x4x5 sub=1 bn=1"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         for (int threads = 1; threads <= 3; threads++)
             check_kind(lines[i], threads);

@@ -23,6 +23,8 @@ static const char *const lines[] = {
     "cbam-res cbamr-same 1 4x9x37 out=4 k=5 hidden=2 set.stride=1",
     "sk sk-odd 1 6x5x11 m=3 groups=2 d=5 set.stride=2",
     "sk sk-same 1 4x9x37 m=2 groups=4 d=2",
+    "non-local nl-odd 1 5x7x9 sub=1 bn=1 inner=3 g=2",
+    "non-local nl-blocks 1 3x263",
     "self-attention-spatial sas-odd 1 5x7x9 d=3",
     "self-attention-spatial sas-blocks 1 3x263 d=1",
 };
@@ -206,8 +208,8 @@ Test(buffers, strided_batches) {
 static void map_rows(bench *b) {
     if (!b->map)
         return;
-    int64_t n = b->c.positions, stride = 4 * n + GAP;
-    const int64_t rows[4] = {n - 1, 3, 3, 0};
+    int64_t n = b->c.map_keys, stride = 4 * n + GAP;
+    const int64_t rows[4] = {b->c.positions - 1, 3, 3, 0};
     float *y = case_alloc(SAMPLES * b->c.out_size), *map = sentinels(SAMPLES * stride);
     atl_run_options options;
     atl_run_options_init(&options);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Non-local block: Wang, Girshick, Gupta, He, "Non-local Neural Networks", CVPR 2018. See <attentile/layers.h>. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,20 +130,6 @@ static float *take(float **weight) {
     return taken;
 }
 
-/* The output's weights and bias times gamma / sqrt(variance + eps), and what else the batch norm adds. */
-static atl_status fold_norm(const atl_layer *layer, float **w, atl_linear *out, atl_error *error) {
-    if (!out->bias && !(out->bias = calloc((size_t)out->m, sizeof(float))))
-        return atl_fail(error, ATL_OUT_OF_MEMORY, "layer: out of memory");
-    for (int64_t i = 0; i < out->m; i++) {
-        double factor = (double)w[GAMMA][i] / sqrt((double)w[VARIANCE][i] + layer->params[EPS]);
-        double beta = w[BETA] ? (double)w[BETA][i] : 0.0;
-        out->bias[i] = (float)(beta + ((double)out->bias[i] - (double)w[MEAN][i]) * factor);
-        for (int64_t l = 0; l < out->k; l++)
-            out->weight[i * out->k + l] = (float)((double)out->weight[i * out->k + l] * factor);
-    }
-    return ATL_OK;
-}
-
 static atl_status build(atl_layer *layer, float **w, atl_error *error) {
     atl_status status = check(layer, w, error);
     if (status == ATL_OK)
@@ -159,7 +144,8 @@ static atl_status build(atl_layer *layer, float **w, atl_error *error) {
                                           .k = layer->widths['g'],
                                           .weight = take(&w[OUT]),
                                           .bias = take(&w[(normed ? FIRST_BIAS : BIAS) + OUT])};
-    return status == ATL_OK && normed ? fold_norm(layer, w, &layer->linears[OUTPUT], error) : status;
+    const atl_norm norm = {w[GAMMA], w[BETA], w[MEAN], w[VARIANCE], layer->params[EPS]};
+    return status == ATL_OK && normed ? atl_linear_fold(&layer->linears[OUTPUT], &norm, error) : status;
 }
 
 /* ---- plan ---- */

@@ -203,7 +203,7 @@ typedef struct atl_project_op {
     int into_y;      /* y = w . in + bias + residual, channel by channel; else into the panels `to` */
     int residual;    /* x, with into_y */
     /* set by planning */
-    const float *weight, *bias; /* packed for the gemm kernel; bias or NULL */
+    const float *weight, *scale, *bias; /* packed for the gemm kernel; scale and bias or NULL */
     int64_t m, k;
     atl_panels to;
     atl_offset lanes, sums; /* in the slot's scratch: the input as lane panels [ATL_BLOCK/nr][k][nr]; sums of a tile */
