@@ -58,16 +58,17 @@ typedef enum atl_unary {
 typedef void atl_unary_fn(const float *x, float *y, int64_t n, atl_unary f, float alpha);
 
 /* A matrix product into one lane panel: with s[i][j] = sum over l < k of a[i][l]*b[l][j],
- * y[i*y_row + j] = s[i][j] + row_bias[i] + lane_bias[j] + residual[i*residual_row + j] for i < m, j < n <= nr, added in this
- * order; what is NULL is left out. With row_scale (and row_bias), fma(s[i][j], row_scale[i], row_bias[i]) comes first. Element (i, l) of a is a[i / mr * a_tile + l * a_step + i % mr]: packed
- * [ceil(m/mr)][k][mr], or the columns of a panel. b has nr readable lanes in each row. residual may be y. */
+ * y[i*y_row + j] = (s[i][j] + row_bias[i]) * row_scale[i] + row_shift[i] + lane_bias[j] + residual[i*residual_row + j] for i < m,
+ * j < n <= nr, in this order, scale and shift in one rounding; what is NULL is left out, scale and shift together. Element
+ * (i, l) of a is a[i / mr * a_tile + l * a_step + i % mr]: packed [ceil(m/mr)][k][mr], or the columns of a panel. b has nr
+ * readable lanes in each row. residual may be y. */
 typedef struct atl_gemm {
     int64_t m, n, k;
     const float *a;
     int64_t a_tile, a_step;
     const float *b;
     int64_t b_row;
-    const float *row_scale, *row_bias, *lane_bias, *residual;
+    const float *row_bias, *row_scale, *row_shift, *lane_bias, *residual;
     int64_t residual_row;
     float *y;
     int64_t y_row;

@@ -39,8 +39,9 @@ enum { SCALE, EPS };
 static const atl_param_spec params[] = {
     {"scale", ATL_PARAM_NUMBER, 1.0, NULL}, {"eps", ATL_PARAM_NUMBER, 1e-5, NULL}, {0}};
 
-/* The layer's matrices: what is projected at every position, what is pooled (nothing without sub-sampling), the output. */
-enum { PROJECT, POOLED, OUTPUT, LINEARS };
+/* The layer's matrices: what is projected at every position, what is pooled (nothing without sub-sampling), the output; then
+ * scale and bias of the batch norm behind it. */
+enum { PROJECT, POOLED, OUTPUT, BATCH_NORM, LINEARS };
 
 static int is_pooled(const atl_layer *layer) {
     return layer->linears[POOLED].m > 0;
@@ -144,8 +145,10 @@ static atl_status build(atl_layer *layer, float **w, atl_error *error) {
                                           .k = layer->widths['g'],
                                           .weight = take(&w[OUT]),
                                           .bias = take(&w[(normed ? FIRST_BIAS : BIAS) + OUT])};
+    /* apart from the bias before it: where one of them is infinite, so is the sum or it is not a number, as in PyTorch */
     const atl_norm norm = {w[GAMMA], w[BETA], w[MEAN], w[VARIANCE], layer->params[EPS]};
-    return status == ATL_OK && normed ? atl_linear_fold(&layer->linears[OUTPUT], &norm, error) : status;
+    layer->linears[BATCH_NORM].m = layer->widths['C'];
+    return status == ATL_OK && normed ? atl_linear_fold(&layer->linears[BATCH_NORM], &norm, error) : status;
 }
 
 /* ---- plan ---- */
@@ -237,8 +240,13 @@ static atl_status plan(atl_plan *plan, atl_error *error) {
     status = atl_attend_plan(plan, attend, error);
     if (status != ATL_OK)
         return status;
-    *output = (atl_project_op){
-        .source = ATL_SOURCE_PANELS, .positions = plan->positions, .from = attend->to, .into_y = 1, .residual = 1};
+    *output = (atl_project_op){.source = ATL_SOURCE_PANELS,
+                               .positions = plan->positions,
+                               .from = attend->to,
+                               .into_y = 1,
+                               .residual = 1,
+                               .scale = layer->linears[BATCH_NORM].scale,
+                               .shift = layer->linears[BATCH_NORM].bias};
     plan->info.workspace_samples = atl_attend_samples(plan, attend);
     return atl_project_plan(plan, &layer->linears[OUTPUT], output, error);
 }

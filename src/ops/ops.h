@@ -199,11 +199,12 @@ typedef struct atl_project_op {
     atl_source source;
     int tokens;
     int64_t positions;
-    atl_panels from; /* with ATL_SOURCE_PANELS */
-    int into_y;      /* y = w . in + bias + residual, channel by channel; else into the panels `to` */
-    int residual;    /* x, with into_y */
+    atl_panels from;            /* with ATL_SOURCE_PANELS */
+    int into_y;                 /* y = w . in + bias + residual, channel by channel; else into the panels `to` */
+    int residual;               /* x, with into_y */
+    const float *scale, *shift; /* of a batch norm behind the layer, [m]; or NULL */
     /* set by planning */
-    const float *weight, *scale, *bias; /* packed for the gemm kernel; scale and bias or NULL */
+    const float *weight, *bias; /* packed for the gemm kernel; bias or NULL */
     int64_t m, k;
     atl_panels to;
     atl_offset lanes, sums; /* in the slot's scratch: the input as lane panels [ATL_BLOCK/nr][k][nr]; sums of a tile */

@@ -30,7 +30,6 @@ atl_status atl_project_plan(atl_plan *plan, atl_linear *linear, atl_project_op *
     op->weight = atl_linear_pack(linear, (int)mr);
     if (!op->weight)
         return atl_fail(error, ATL_OUT_OF_MEMORY, "plan: no memory for packed weights");
-    op->scale = linear->scale;
     op->bias = linear->bias;
     op->m = linear->m;
     op->k = linear->k;
@@ -110,8 +109,9 @@ static void multiply_strip(const job *j, int64_t b, int64_t from, int64_t count,
             g.n = op->into_y ? atl_min(nr, count - p) : nr;
             g.a = op->weight + m * op->k;
             g.b = scratch + op->lanes + p * op->k;
-            g.row_scale = op->scale ? op->scale + m : NULL;
             g.row_bias = op->bias ? op->bias + m : NULL;
+            g.row_scale = op->scale ? op->scale + m : NULL;
+            g.row_shift = op->shift ? op->shift + m : NULL;
             g.residual = residual ? residual + m * g.residual_row + p : NULL;
             g.y = y + m * g.y_row + p;
             g.sums = op->into_y ? scratch + op->sums : g.y;
