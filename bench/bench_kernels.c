@@ -287,6 +287,14 @@ static void bench_softmax(bench_state *state, atl_softmax_fn *kernel, kernel_ben
     bench_counter(state, "Gelements/s", (double)(rows * n) * 1e-9 / bench_seconds(state));
 }
 
+static void bench_window_max(bench_state *state, atl_window_max_fn *kernel, kernel_bench *b) {
+    int64_t rows = b->shape->rows, n = b->shape->n, windows = b->shape->option;
+    float *x = array(b, rows * n * windows), *y = array(b, rows * n);
+    while (bench_next(state))
+        kernel(x, n, rows, n * windows, windows, n, y, n);
+    report_bytes(state, 4.0 * (double)(rows * n * (windows + 1)));
+}
+
 /* ---- the list ---- */
 
 static void measure_peak(kernel_bench *b) {

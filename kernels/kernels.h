@@ -58,16 +58,17 @@ typedef enum atl_unary {
 typedef void atl_unary_fn(const float *x, float *y, int64_t n, atl_unary f, float alpha);
 
 /* A matrix product into one lane panel: with s[i][j] = sum over l < k of a[i][l]*b[l][j],
- * y[i*y_row + j] = s[i][j] + row_bias[i] + lane_bias[j] + residual[i*residual_row + j] for i < m, j < n <= nr, added in this
- * order; what is NULL is left out. Element (i, l) of a is a[i / mr * a_tile + l * a_step + i % mr]: packed
- * [ceil(m/mr)][k][mr], or the columns of a panel. b has nr readable lanes in each row. residual may be y. */
+ * y[i*y_row + j] = (s[i][j] + row_bias[i]) * row_scale[i] + row_shift[i] + lane_bias[j] + residual[i*residual_row + j] for i < m,
+ * j < n <= nr, in this order, scale and shift in one rounding; what is NULL is left out, scale and shift together. Element
+ * (i, l) of a is a[i / mr * a_tile + l * a_step + i % mr]: packed [ceil(m/mr)][k][mr], or the columns of a panel. b has nr
+ * readable lanes in each row. residual may be y. */
 typedef struct atl_gemm {
     int64_t m, n, k;
     const float *a;
     int64_t a_tile, a_step;
     const float *b;
     int64_t b_row;
-    const float *row_bias, *lane_bias, *residual;
+    const float *row_bias, *row_scale, *row_shift, *lane_bias, *residual;
     int64_t residual_row;
     float *y;
     int64_t y_row;
@@ -183,6 +184,11 @@ typedef void atl_transpose_fn(const float *x, int64_t rows, int64_t n, int64_t s
  * NaN or an infinite maximum is NaN. */
 typedef void atl_softmax_fn(float *s, int64_t rows, int64_t n, int64_t stride, float scale, const float *row,
                             const float *column);
+
+/* y[r*y_row + i] = the largest of x[r*x_row + w*step + i], w < windows, for i < n, r < rows: NaN where one of them is, +0 for a zero
+ * of either sign. windows >= 1. */
+typedef void atl_window_max_fn(const float *x, int64_t n, int64_t rows, int64_t x_row, int64_t windows, int64_t step,
+                               float *y, int64_t y_row);
 
 /* ---- the table ---- */
 

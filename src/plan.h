@@ -38,6 +38,12 @@ struct atl_plan {
             atl_join_op join;
         } multi_head;
         atl_channel_attend_op channel;
+        struct {
+            atl_project_op project; /* queries or, without sub-sampling, keys and values as well */
+            atl_project_pooled_op pooled;
+            atl_attend_op attend;
+            atl_project_op output;
+        } non_local;
     } op;
 };
 

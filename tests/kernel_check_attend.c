@@ -36,7 +36,7 @@ static int64_t next_size(const check *c, int64_t n) {
 typedef struct gemm_case {
     int64_t m, k, lanes;
     int columns; /* a's rows lie as positions of a panel do */
-    const float *a, *b, *row_bias, *lane_bias;
+    const float *a, *b, *row_bias, *row_scale, *row_shift, *lane_bias;
     float *residual; /* [m][lanes], or NULL */
 } gemm_case;
 
@@ -51,6 +51,8 @@ static void gemm_with(check *c, const atl_kernel_entry *entry, atl_gemm_fn *fn, 
                      .b = b,
                      .b_row = nr,
                      .row_bias = g->row_bias,
+                     .row_scale = g->row_scale,
+                     .row_shift = g->row_shift,
                      .sums = sums,
                      .sums_row = sums_row,
                      .y_row = g->lanes,
@@ -88,6 +90,8 @@ void check_gemm(check *c, atl_gemm_fn *kernel, atl_gemm_fn *reference) {
         fill_plain(c, bias, g.m + g.lanes, 1.0f);
         g.a = a, g.b = b;
         g.row_bias = size % 2 ? bias : NULL;
+        g.row_scale = size % 6 < 2 ? a : NULL;
+        g.row_shift = g.row_scale ? bias : NULL;
         g.lane_bias = size % 4 / 2 ? bias + g.m : NULL;
         if (size % 7 < 3) { /* the output is its own residual */
             fill_plain(c, out, g.m * g.lanes, 1.0f);

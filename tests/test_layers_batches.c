@@ -60,7 +60,9 @@ Test(batches, larger_than_what_is_under_way) {
                                         "cbam-res cbamr 1 3x5x3 out=4 hidden=2 sa=3",
                                         "sk sk 1 4x5x3 m=2 groups=2 d=3",
                                         "self-attention-spatial sas 1 5x3x5 d=2",
-                                        "self-attention-channel sac 1 5x3x5 out=3"};
+                                        "self-attention-channel sac 1 5x3x5 out=3",
+                                        "non-local nl 1 5x4x5 sub=1 bn=1",
+                                        "multi-head mha 1 9x6 set.num_heads=2"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         for (int threads = 1; threads <= 3; threads++)
             check_kind(lines[i], threads);

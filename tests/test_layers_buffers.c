@@ -23,6 +23,8 @@ static const char *const lines[] = {
     "cbam-res cbamr-same 1 4x9x37 out=4 k=5 hidden=2 set.stride=1",
     "sk sk-odd 1 6x5x11 m=3 groups=2 d=5 set.stride=2",
     "sk sk-same 1 4x9x37 m=2 groups=4 d=2",
+    "non-local nl-odd 1 5x7x9 sub=1 bn=1 inner=3 g=2",
+    "non-local nl-blocks 1 3x263",
     "self-attention-spatial sas-odd 1 5x7x9 d=3",
     "self-attention-spatial sas-blocks 1 3x263 d=1",
     "self-attention-channel sac-odd 1 5x7x9",

@@ -37,6 +37,7 @@ static const char *const lines[] = {
     "sk sk 1 12x9x11 m=2 groups=3 d=4 set.eps=0.0007",
     "self-attention-spatial sas 1 9x13x11 d=4 set.scale=0.7",
     "self-attention-channel sac 1 9x13x11 out=14 set.scale=0.7",
+    "non-local nl 1 9x13x11 sub=1 bn=1 set.scale=0.7 set.eps=0.0007",
 };
 
 enum { LINES = sizeof lines / sizeof *lines };

@@ -70,11 +70,21 @@ Test(large, impossible_shapes_self_attention_channel) {
     refuse_all("self-attention-channel s 1 4x5 out=3");
 }
 
+Test(large, impossible_shapes_non_local) {
+    refuse_all("non-local s 1 4x5");
+    refuse_all("non-local s 1 4x5x4 sub=1");
+    refuse_all("non-local s 1 4x5x4x2 sub=1 bn=1");
+}
+
 Test(large, impossible_batches) {
-    static const char *const lines[] = {"se s 1 4x5 hidden=2",           "cbam-channel c 1 4x5 hidden=2",
-                                        "cbam-spatial c 1 4x5x1 k=7",    "cbam-res c 1 4x5x1 out=4 set.stride=1",
-                                        "sk s 1 4x5x1 m=2 groups=2 d=3", "self-attention-spatial s 1 4x5 d=1",
-                                        "self-attention-channel s 1 4x5"};
+    static const char *const lines[] = {"se s 1 4x5 hidden=2",
+                                        "cbam-channel c 1 4x5 hidden=2",
+                                        "cbam-spatial c 1 4x5x1 k=7",
+                                        "cbam-res c 1 4x5x1 out=4 set.stride=1",
+                                        "sk s 1 4x5x1 m=2 groups=2 d=3",
+                                        "self-attention-spatial s 1 4x5 d=1",
+                                        "self-attention-channel s 1 4x5",
+                                        "non-local s 1 4x5"};
     static const int64_t batches[] = {0, -1, INT64_MIN, INT64_MAX, INT64_MAX / 4, INT64_C(1) << 62, INT64_C(1) << 60};
     atl_engine *engine = case_engine("scalar", 1);
     for (size_t k = 0; k < sizeof lines / sizeof *lines; k++) {

@@ -273,6 +273,7 @@ static const char cbam_channel_line[] = "cbam-channel cbamc 1 5x3x7 hidden=3";
 static const char cbam_spatial_line[] = "cbam-spatial cbams 1 5x3x7 k=3 bias=1";
 static const char cbam_res_line[] = "cbam-res cbamr 1 5x3x7 out=4 hidden=2 sa=3";
 static const char sk_line[] = "sk sk 1 4x3x7 m=2 groups=2 d=3";
+static const char nl_line[] = "non-local nl 1 5x3x7 sub=1 bn=1 bias=0";
 static const char sas_line[] = "self-attention-spatial sas 1 5x3x7 d=2";
 static const char sac_line[] = "self-attention-channel sac 1 5x3x7 out=3";
 
@@ -287,6 +288,7 @@ Test(memory, layer) {
     with_objects(cbam_spatial_line, 1, false, fail_layer);
     with_objects(cbam_res_line, 1, false, fail_layer);
     with_objects(sk_line, 1, false, fail_layer);
+    with_objects(nl_line, 1, false, fail_layer);
     with_objects(sas_line, 1, false, fail_layer);
     with_objects(sac_line, 1, false, fail_layer);
 }
@@ -297,6 +299,7 @@ Test(memory, plan) {
     with_objects(cbam_spatial_line, 1, false, fail_plan);
     with_objects(cbam_res_line, 1, false, fail_plan);
     with_objects(sk_line, 1, false, fail_plan);
+    with_objects(nl_line, 2, false, fail_plan);
     with_objects(sas_line, 2, false, fail_plan);
     with_objects(sac_line, 2, false, fail_plan);
 }
@@ -306,6 +309,7 @@ Test(memory, run) {
     with_objects(cbam_res_line, 2, false, fail_run);
     with_objects(sk_line, 2, false, fail_run);
     with_objects(sas_line, 1, false, fail_run);
+    with_objects(nl_line, 2, true, fail_run);
     with_objects(sas_line, 2, true, fail_run);
     with_objects(sac_line, 2, true, fail_run);
 }

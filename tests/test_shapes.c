@@ -76,6 +76,7 @@ Test(shapes, every_list_can_be_read) {
     expect_list(SHAPES_DIR "/cbam-channel.txt");
     expect_list(SHAPES_DIR "/cbam-spatial.txt");
     expect_list(SHAPES_DIR "/sk.txt");
+    expect_list(SHAPES_DIR "/non-local.txt");
     expect_list(SHAPES_DIR "/self-attention-spatial.txt");
     expect_list(SHAPES_DIR "/self-attention-channel.txt");
     cr_expect_eq(shapes_read(SHAPES_DIR "/missing.txt", &row, 1, &line), -1);

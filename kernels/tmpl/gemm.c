@@ -10,6 +10,8 @@ V_INLINE void store_sum(const atl_gemm *g, int64_t i, int v, vf sum) {
         return;
     if (g->row_bias)
         sum = v_add(sum, v_set(g->row_bias[i]));
+    if (g->row_scale)
+        sum = v_fma(sum, v_set(g->row_scale[i]), v_set(g->row_shift[i]));
     if (g->lane_bias)
         sum = v_add(sum, v_load_part(g->lane_bias + v * VL, n));
     if (g->residual)

@@ -203,9 +203,10 @@ typedef struct atl_project_op {
     atl_source source;
     int tokens;
     int64_t positions;
-    atl_panels from; /* with ATL_SOURCE_PANELS */
-    int into_y;      /* y = w . in + bias + residual, channel by channel; else into the panels `to` */
-    int residual;    /* x, with into_y */
+    atl_panels from;            /* with ATL_SOURCE_PANELS */
+    int into_y;                 /* y = w . in + bias + residual, channel by channel; else into the panels `to` */
+    int residual;               /* x, with into_y */
+    const float *scale, *shift; /* of a batch norm behind the layer, [m]; or NULL */
     /* set by planning */
     const float *weight, *bias; /* packed for the gemm kernel; bias or NULL */
     int64_t m, k;
@@ -216,6 +217,33 @@ typedef struct atl_project_op {
 atl_status atl_project_plan(struct atl_plan *plan, struct atl_linear *linear, atl_project_op *op, atl_error *error);
 void atl_project_run(const struct atl_run_state *run, const atl_project_op *op);
 void atl_project_describe(const struct atl_plan *plan, const atl_project_op *op, atl_text *text);
+
+/* Rows of packed weights with sums of k that stay in the first-level cache while lanes pass. */
+int64_t atl_project_rows(const atl_kernels *kernels, int64_t k);
+
+/* ---- project pooled: the largest of a linear layer's outputs over windows of positions, into panels ---- */
+
+/*
+ * x has planes of [height, width] positions, of which windows of window_rows x 2 are pooled, step by step; what is left over
+ * at the ends is never looked at. A window's positions become lanes of one product, whose rows are pooled while they are
+ * in the first-level cache.
+ */
+typedef struct atl_project_pooled_op {
+    /* set by the layer */
+    int64_t planes, height, width;
+    int64_t window_rows;
+    /* set by planning */
+    int64_t positions;          /* after pooling */
+    const float *weight, *bias; /* packed for the gemm kernel; bias or NULL */
+    int64_t m, k;
+    atl_panels to;
+    atl_offset lanes, products; /* in the slot's scratch: as of project; products of some rows, [rows][ATL_PANEL_ROW] */
+} atl_project_pooled_op;
+
+atl_status atl_project_pooled_plan(struct atl_plan *plan, struct atl_linear *linear, atl_project_pooled_op *op,
+                                   atl_error *error);
+void atl_project_pooled_run(const struct atl_run_state *run, const atl_project_pooled_op *op);
+void atl_project_pooled_describe(const struct atl_plan *plan, const atl_project_pooled_op *op, atl_text *text);
 
 /* ---- attend: softmax(scale q k + masks) v over panels, per head; y = gamma * result + x, or the result into panels ---- */
 

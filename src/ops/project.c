@@ -21,9 +21,8 @@ float *atl_panels_block(const atl_run_state *run, int64_t b, const atl_panels *p
 
 /* ---- plan ---- */
 
-/* Rows of weights that stay in the first-level cache while all lanes pass. */
-static int64_t chunk_rows(int64_t mr, int64_t k) {
-    return mr * atl_max(1, 4096 / (k * mr));
+int64_t atl_project_rows(const atl_kernels *kernels, int64_t k) {
+    return kernels->gemm.mr * atl_max(1, 4096 / (k * kernels->gemm.mr));
 }
 
 atl_status atl_project_plan(atl_plan *plan, atl_linear *linear, atl_project_op *op, atl_error *error) {
@@ -40,7 +39,7 @@ atl_status atl_project_plan(atl_plan *plan, atl_linear *linear, atl_project_op *
     if (status == ATL_OK)
         status = atl_reserve_slot(plan, &op->lanes, op->k, ATL_BLOCK, 1, error);
     if (status == ATL_OK && op->into_y)
-        status = atl_reserve_slot(plan, &op->sums, chunk_rows(mr, op->k), nr, 1, error);
+        status = atl_reserve_slot(plan, &op->sums, atl_project_rows(&plan->engine->kernels, op->k), nr, 1, error);
     return status;
 }
 
@@ -91,7 +90,7 @@ static void multiply_strip(const job *j, int64_t b, int64_t from, int64_t count,
     const atl_run_state *run = j->run;
     const atl_project_op *op = j->op;
     const atl_kernels *kernels = &run->plan->engine->kernels;
-    int64_t mr = kernels->gemm.mr, nr = kernels->gemm.nr, chunk = chunk_rows(mr, op->k);
+    int64_t mr = kernels->gemm.mr, nr = kernels->gemm.nr, chunk = atl_project_rows(kernels, op->k);
     atl_gemm g = {.k = op->k, .a_tile = op->k * mr, .a_step = mr, .b_row = nr};
     float *y = NULL;
     const float *residual = NULL;
@@ -111,6 +110,8 @@ static void multiply_strip(const job *j, int64_t b, int64_t from, int64_t count,
             g.a = op->weight + m * op->k;
             g.b = scratch + op->lanes + p * op->k;
             g.row_bias = op->bias ? op->bias + m : NULL;
+            g.row_scale = op->scale ? op->scale + m : NULL;
+            g.row_shift = op->shift ? op->shift + m : NULL;
             g.residual = residual ? residual + m * g.residual_row + p : NULL;
             g.y = y + m * g.y_row + p;
             g.sums = op->into_y ? scratch + op->sums : g.y;

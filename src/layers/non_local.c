@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Non-local block: Wang, Girshick, Gupta, He, "Non-local Neural Networks", CVPR 2018. See <attentile/layers.h>. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../error.h"
+#include "../layer.h"
+#include "../memory.h"
+#include "../plan.h"
+
+/* A part is a convolution ("phi") or a module that begins with one ("phi.0"): for the latter, its weight is bound a second
+ * time, under that name. */
+enum { THETA, PHI, G, OUT, PARTS };
+enum { FIRST = PARTS - PHI, BIAS = FIRST + PARTS, FIRST_BIAS = BIAS + PARTS - PHI, NORM = FIRST_BIAS + PARTS };
+enum { GAMMA = NORM, BETA, MEAN, VARIANCE, NORM_END };
+static const atl_weight_spec weights[] = {
+    {"theta.weight", "iC", 0},
+    {"phi.weight|phi.0.weight", "iC", 0},
+    {"g.weight|g.0.weight", "gC", 0},
+    {"W.weight|W.0.weight", "Cg", 0},
+    [FIRST + PHI] = {"phi.0.weight", "iC", 1},
+    {"g.0.weight", "gC", 1},
+    {"W.0.weight", "Cg", 1},
+    [BIAS + THETA] = {"theta.bias", "i", 1},
+    {"phi.bias", "i", 1},
+    {"g.bias", "g", 1},
+    {"W.bias", "C", 1},
+    [FIRST_BIAS + PHI] = {"phi.0.bias", "i", 1},
+    {"g.0.bias", "g", 1},
+    {"W.0.bias", "C", 1},
+    [GAMMA] = {"W.1.weight", "C", 1},
+    {"W.1.bias", "C", 1},
+    {"W.1.running_mean", "C", 1},
+    {"W.1.running_var", "C", 1},
+    {0},
+};
+
+enum { SCALE, EPS };
+static const atl_param_spec params[] = {
+    {"scale", ATL_PARAM_NUMBER, 1.0, NULL}, {"eps", ATL_PARAM_NUMBER, 1e-5, NULL}, {0}};
+
+/* The layer's matrices: what is projected at every position, what is pooled (nothing without sub-sampling), the output; then
+ * scale and bias of the batch norm behind it. */
+enum { PROJECT, POOLED, OUTPUT, BATCH_NORM, LINEARS };
+
+static int is_pooled(const atl_layer *layer) {
+    return layer->linears[POOLED].m > 0;
+}
+
+/* ---- build ---- */
+
+/* Whether a part is a module with more than its convolution. */
+static int is_module(float **w, int part) {
+    return part != THETA && w[FIRST + part];
+}
+
+static const char *weight_name(float **w, int part) {
+    static const char *const names[PARTS] = {"theta.weight", "phi.weight", "g.weight", "W.weight"};
+    return is_module(w, part) ? weights[FIRST + part].name : names[part];
+}
+
+static float *bias_of(float **w, int part) {
+    return w[(is_module(w, part) ? FIRST_BIAS : BIAS) + part];
+}
+
+static atl_status check_part(const atl_layer *layer, float **w, int part, atl_error *error) {
+    const char *name = weight_name(w, part);
+    int axes = layer->ranks[part], first = layer->ranks[THETA], module = is_module(w, part);
+    if (axes > 5)
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: too many axes (expected 2 to 5, got %d)", name, axes);
+    if (axes != first)
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: contradicts theta.weight (expected %d axes, got %d)", name,
+                        first, axes);
+    int wrong_bias = (module ? BIAS : FIRST_BIAS) + part;
+    if (part != THETA && w[wrong_bias])
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: contradicts %s (expected %s)", weights[wrong_bias].name, name,
+                        weights[(module ? FIRST_BIAS : BIAS) + part].name);
+    return ATL_OK;
+}
+
+static atl_status check_norm(float **w, atl_error *error) {
+    const char *name = weight_name(w, OUT);
+    for (int i = NORM; i < NORM_END; i++) {
+        if (w[i] && !is_module(w, OUT))
+            return atl_fail(error, ATL_INVALID_ARGUMENT,
+                            "%s: contradicts %s (batch norm stands behind W.0.weight alone)", weights[i].name, name);
+        if (!w[i] && is_module(w, OUT) && i != BETA)
+            return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: missing (%s has a batch norm behind it)", weights[i].name,
+                            name);
+    }
+    return ATL_OK;
+}
+
+static atl_status check(const atl_layer *layer, float **w, atl_error *error) {
+    for (int part = THETA; part < PARTS; part++) {
+        atl_status status = check_part(layer, w, part, error);
+        if (status != ATL_OK)
+            return status;
+    }
+    if (is_module(w, PHI) != is_module(w, G))
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: contradicts %s (expected both sub-sampled or neither)",
+                        weight_name(w, PHI), weight_name(w, G));
+    return check_norm(w, error);
+}
+
+/* Parts [first, end) below one another in one matrix, so that x is read once. */
+static atl_status stack(const atl_layer *layer, float **w, int first, int end, atl_linear *to, atl_error *error) {
+    const int64_t rows[] = {layer->widths['i'], layer->widths['i'], layer->widths['g']};
+    int64_t c = layer->widths['C'];
+    int has_bias = 0;
+    *to = (atl_linear){.k = c};
+    for (int part = first; part < end; part++) {
+        to->m += rows[part];
+        has_bias |= bias_of(w, part) != NULL;
+    }
+    to->weight = malloc((size_t)(to->m * c) * sizeof(float));
+    to->bias = has_bias ? calloc((size_t)to->m, sizeof(float)) : NULL;
+    if (!to->weight || (has_bias && !to->bias))
+        return atl_fail(error, ATL_OUT_OF_MEMORY, "layer: out of memory");
+    for (int64_t part = first, at = 0; part < end; at += rows[part++]) {
+        memcpy(to->weight + at * c, w[part], (size_t)(rows[part] * c) * sizeof(float));
+        if (bias_of(w, (int)part))
+            memcpy(to->bias + at, bias_of(w, (int)part), (size_t)rows[part] * sizeof(float));
+    }
+    return ATL_OK;
+}
+
+static float *take(float **weight) {
+    float *taken = *weight;
+    *weight = NULL;
+    return taken;
+}
+
+static atl_status build(atl_layer *layer, float **w, atl_error *error) {
+    atl_status status = check(layer, w, error);
+    if (status == ATL_OK)
+        status = atl_layer_linears(layer, LINEARS, error);
+    if (status != ATL_OK)
+        return status;
+    int pooled = is_module(w, PHI), normed = is_module(w, OUT);
+    status = stack(layer, w, THETA, pooled ? PHI : OUT, &layer->linears[PROJECT], error);
+    if (status == ATL_OK && pooled)
+        status = stack(layer, w, PHI, OUT, &layer->linears[POOLED], error);
+    layer->linears[OUTPUT] = (atl_linear){.m = layer->widths['C'],
+                                          .k = layer->widths['g'],
+                                          .weight = take(&w[OUT]),
+                                          .bias = take(&w[(normed ? FIRST_BIAS : BIAS) + OUT])};
+    /* apart from the bias before it: where one of them is infinite, so is the sum or it is not a number, as in PyTorch */
+    const atl_norm norm = {w[GAMMA], w[BETA], w[MEAN], w[VARIANCE], layer->params[EPS]};
+    layer->linears[BATCH_NORM].m = layer->widths['C'];
+    return status == ATL_OK && normed ? atl_linear_fold(&layer->linears[BATCH_NORM], &norm, error) : status;
+}
+
+/* ---- plan ---- */
+
+/* What the pooling windows go over. */
+static void set_windows(const atl_plan *plan, atl_project_pooled_op *op) {
+    int axes = plan->rank - 1;
+    op->planes = axes == 3 ? plan->shape[1] : 1;
+    op->height = axes == 1 ? 1 : plan->shape[axes - 1];
+    op->width = plan->shape[axes];
+    op->window_rows = axes == 1 ? 1 : 2;
+}
+
+static atl_status check_shape(const atl_plan *plan, atl_error *error) {
+    static const char *const shapes[] = {"[C, L]", "[C, H, W]", "[C, T, H, W]"};
+    const atl_layer *layer = plan->layer;
+    int axes = plan->rank - 1, wanted = layer->ranks[THETA] - 2;
+    if (wanted > 0 && axes != wanted)
+        return atl_fail(error, ATL_INVALID_ARGUMENT,
+                        "shape: contradicts theta.weight, a convolution over %d axes (expected %s, got rank %d)",
+                        wanted, shapes[wanted - 1], plan->rank);
+    if (!is_pooled(layer))
+        return ATL_OK;
+    atl_project_pooled_op op;
+    set_windows(plan, &op);
+    if (op.height < op.window_rows || op.width < 2)
+        return atl_fail(
+            error, ATL_INVALID_ARGUMENT,
+            "shape: phi.0.weight and g.0.weight sub-sample, which leaves no key (expected %lld x 2 positions "
+            "or more, got %lld x %lld)",
+            (long long)op.window_rows, (long long)op.height, (long long)op.width);
+    return ATL_OK;
+}
+
+/* Queries, keys and values as panels. */
+static atl_status plan_projections(atl_plan *plan, atl_attend_op *attend, atl_error *error) {
+    atl_layer *layer = plan->layer;
+    atl_project_op *project = &plan->op.non_local.project;
+    atl_project_pooled_op *pooled = &plan->op.non_local.pooled;
+    int64_t width = layer->widths['i'];
+    *project = (atl_project_op){.source = ATL_SOURCE_X, .positions = plan->positions};
+    atl_status status = atl_project_plan(plan, &layer->linears[PROJECT], project, error);
+    if (status != ATL_OK)
+        return status;
+    attend->q = attend->k = attend->v = project->to;
+    attend->keys = plan->positions;
+    attend->k.row = width;
+    attend->v.row = 2 * width;
+    if (!is_pooled(layer))
+        return ATL_OK;
+    set_windows(plan, pooled);
+    status = atl_project_pooled_plan(plan, &layer->linears[POOLED], pooled, error);
+    attend->k = attend->v = pooled->to;
+    attend->keys = pooled->positions;
+    attend->v.row = width;
+    return status;
+}
+
+static void set_bound(atl_plan *plan, double keys) {
+    const atl_layer *layer = plan->layer;
+    double n = (double)plan->positions, c = (double)plan->channels;
+    double d = (double)layer->widths['i'], g = (double)layer->widths['g'];
+    plan->info.flops = 2 * n * c * (2 * d + 2 * g) + 2 * n * keys * (d + g);
+    plan->info.exps = n * keys;
+    plan->info.bytes = 8 * c * n;
+}
+
+static atl_status plan(atl_plan *plan, atl_error *error) {
+    atl_layer *layer = plan->layer;
+    atl_attend_op *attend = &plan->op.non_local.attend;
+    atl_project_op *output = &plan->op.non_local.output;
+    atl_status status = atl_plan_positions(plan, layer->widths['C'], error);
+    if (status == ATL_OK)
+        status = check_shape(plan, error);
+    if (status != ATL_OK)
+        return status;
+    *attend = (atl_attend_op){.heads = 1,
+                              .d = layer->widths['i'],
+                              .c = layer->widths['g'],
+                              .queries = plan->positions,
+                              .scale = (float)layer->params[SCALE]};
+    status = plan_projections(plan, attend, error);
+    if (status == ATL_OK)
+        status = atl_panels_reserve(plan, attend->c, plan->positions, &attend->to, error);
+    if (status != ATL_OK)
+        return status;
+    atl_plan_map(plan, 0, plan->positions, attend->keys);
+    set_bound(plan, (double)attend->keys);
+    status = atl_attend_plan(plan, attend, error);
+    if (status != ATL_OK)
+        return status;
+    *output = (atl_project_op){.source = ATL_SOURCE_PANELS,
+                               .positions = plan->positions,
+                               .from = attend->to,
+                               .into_y = 1,
+                               .residual = 1,
+                               .scale = layer->linears[BATCH_NORM].scale,
+                               .shift = layer->linears[BATCH_NORM].bias};
+    plan->info.workspace_samples = atl_attend_samples(plan, attend);
+    return atl_project_plan(plan, &layer->linears[OUTPUT], output, error);
+}
+
+/* ---- run ---- */
+
+/* In waves that keep the team busy, which bounds the workspace of large batches. y may be x: the output comes last, and each of
+ * its elements replaces the one it is added to. */
+static void run(const atl_run_state *run) {
+    const atl_plan *plan = run->plan;
+    int64_t together = plan->info.workspace_samples;
+    for (int64_t first = 0; first < run->batch; first += together) {
+        atl_run_state part = atl_run_part(run, first, atl_min(together, run->batch - first));
+        atl_project_run(&part, &plan->op.non_local.project);
+        if (is_pooled(plan->layer))
+            atl_project_pooled_run(&part, &plan->op.non_local.pooled);
+        atl_attend_run(&part, &plan->op.non_local.attend);
+        atl_project_run(&part, &plan->op.non_local.output);
+    }
+}
+
+static void describe(const atl_plan *plan, atl_text *text) {
+    atl_project_describe(plan, &plan->op.non_local.project, text);
+    if (is_pooled(plan->layer))
+        atl_project_pooled_describe(plan, &plan->op.non_local.pooled, text);
+    atl_attend_describe(plan, &plan->op.non_local.attend, text);
+    atl_project_describe(plan, &plan->op.non_local.output, text);
+}
+
+const atl_kind atl_kind_non_local = {
+    .name = "non-local",
+    .weights = weights,
+    .params = params,
+    .build = build,
+    .plan = plan,
+    .run = run,
+    .describe = describe,
+};
