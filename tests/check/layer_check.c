@@ -7,8 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fill.h"
-#include "oracle.h"
+#include "layer_inputs.h"
 #include "shape_list.h"
 #include "weights.h"
 
@@ -55,6 +54,7 @@ typedef struct shape_check {
     oracle *oracle;
     atl_plan *plans[LAYER_ENGINES_MAX];
     int64_t in, out, map; /* floats of a sample; map 0 = the kind has none */
+    layer_inputs inputs;  /* besides x */
     float *x, *y[MODES], *map_y;
     float *got, *got_map; /* of a batch */
     double *want, *bound; /* of y, then of the map */
@@ -122,14 +122,18 @@ static void against_bits(shape_check *s, int engine, int64_t sample, const char 
 /* `batch` times the same sample, with outputs of their own. */
 static int run(shape_check *s, int engine, int64_t batch, float *y, float *map) {
     atl_sample samples[LAYER_THREADS] = {{0}};
+    atl_run_options options;
     atl_error error;
+    atl_run_options_init(&options);
+    layer_inputs_run(&s->inputs, &options);
     for (int64_t i = 0; i < batch; i++) {
+        layer_inputs_sample(&s->inputs, &samples[i]);
         samples[i].x = s->x;
         samples[i].y = y + i * s->out;
         samples[i].map = map ? map + i * s->map : NULL;
     }
     memset(y, 0, (size_t)(batch * s->out) * sizeof *y);
-    if (atl_run_samples(s->plans[engine], batch, samples, sizeof *samples, NULL, &error) == ATL_OK)
+    if (atl_run_samples(s->plans[engine], batch, samples, sizeof *samples, &options, &error) == ATL_OK)
         return 0;
     fault(s, "%s", error.message);
     return -1;
@@ -138,8 +142,10 @@ static int run(shape_check *s, int engine, int64_t batch, float *y, float *map) 
 /* One sample on the reference. */
 static int run_reference(shape_check *s, oracle_fill fill) {
     double *map_want = s->want + s->out, *map_bound = s->bound + s->out;
-    if (oracle_run(s->oracle, s->row.rank, s->row.shape, s->x, fill, NULL, 0, s->want, s->bound,
-                   s->map ? map_want : NULL, s->map ? map_bound : NULL)) {
+    oracle_inputs inputs = {.x = s->x};
+    layer_inputs_oracle(&s->inputs, &inputs);
+    if (oracle_run_inputs(s->oracle, s->row.rank, s->row.shape, &inputs, fill, NULL, 0, s->want, s->bound,
+                          s->map ? map_want : NULL, s->map ? map_bound : NULL)) {
         fault(s, "no memory for the oracle");
         return -1;
     }
@@ -177,6 +183,7 @@ static void check_pattern(shape_check *s, const pattern *p) {
     fill(s->x, s->in, p->fill, p->scale, 31);
     for (int64_t i = 0; p->fill == FILL_TOP && i < s->in; i++) /* which knows no scale */
         s->x[i] *= p->scale;
+    layer_inputs_fill(&s->inputs, p->fill, p->scale);
     s->x[0] = p->first != 0 ? p->first : s->x[0];
     s->x[s->in / 2] = p->middle != 0 ? p->middle : s->x[s->in / 2];
     s->x[s->in - 1] = p->last != 0 ? p->last : s->x[s->in - 1];
@@ -190,19 +197,22 @@ static void check_pattern(shape_check *s, const pattern *p) {
 
 static int make_plans(shape_check *s) {
     atl_layer *layer = NULL;
+    atl_plan_options options;
     atl_error error;
     int made = 0;
     if (weights_make(&s->weights, &s->row, 1)) {
         fault(s, "no weights for this kind");
         return -1;
     }
+    atl_plan_options_init(&options);
+    layer_inputs_plan(&s->inputs, &options);
     s->oracle = oracle_create(&s->weights.desc);
     if (!s->oracle)
         fault(s, "no oracle for this kind, or not with these weights");
     else if (atl_layer_create(&s->weights.desc, &layer, &error))
         fault(s, "%s", error.message);
     while (layer && made < s->engines->count &&
-           atl_plan_create(layer, s->engines->engines[made], s->row.rank, s->row.shape, NULL, &s->plans[made],
+           atl_plan_create(layer, s->engines->engines[made], s->row.rank, s->row.shape, &options, &s->plans[made],
                            &error) == ATL_OK)
         made++;
     if (layer && made < s->engines->count)
@@ -246,6 +256,7 @@ static void shape_check_free(shape_check *s) {
         atl_plan_release(s->plans[i]);
     oracle_free(s->oracle);
     weights_free(&s->weights);
+    layer_inputs_free(&s->inputs);
     free(s->x), free(s->y[PLAIN]), free(s->y[MAPPED]), free(s->map_y);
     free(s->got), free(s->got_map), free(s->want), free(s->bound);
 }
@@ -253,7 +264,9 @@ static void shape_check_free(shape_check *s) {
 static void check_shape(const layer_engines *engines, const shape_row *row, int small, layer_report *report) {
     shape_check s = {.engines = engines, .report = report, .row = *row, .pattern = "plan"};
     atl_plan_info info = {.size = sizeof info};
-    int planned = make_plans(&s) == 0;
+    if (layer_inputs_make(row, &s.inputs))
+        fault(&s, "no memory");
+    int planned = s.failures == 0 && make_plans(&s) == 0;
     if (planned && atl_plan_get_info(s.plans[0], &info, NULL) != ATL_OK)
         fault(&s, "no information on the plan");
     const int wanted = !planned || !small || info.flops + 13 * info.exps <= SMALL_COST;
