@@ -26,14 +26,10 @@ from lib import checkpoint, layers, rounding # noqa: E402
 RTOL = 2 * rounding.U
 
 
-def noise(*shape):
-    return torch.randn(shape)
-
-
 def masks(rank, *shape):
-    """Keys at random, of which each row keeps the first."""
-    mask = (torch.rand(shape[-rank:]) < 0.6)
-    mask[..., 0] = True
+    """Keys at random, of which each row keeps the first and hides the last."""
+    mask = torch.rand(shape[-rank:]) < 0.6
+    mask[..., 0], mask[..., -1] = True, False
     return mask
 
 
@@ -170,8 +166,8 @@ def write(case):
     module = case.make()
     state, metadata = checkpoint_of(case, module)
     checkpoint.write_safetensors(path / "weights.safetensors", state, metadata)
-    x = noise(*module.input_size(*case.size))
-    extra = {name: noise(x.shape[0], length, x.shape[2]) for name, length in (("key", case.key), ("value", case.value))
+    x = torch.randn(*module.input_size(*case.size))
+    extra = {name: torch.randn(x.shape[0], length, x.shape[2]) for name, length in (("key", case.key), ("value", case.value))
              if length}
     if case.mask:
         extra["mask"] = case.mask()
