@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 U = 2.0**-24
-SMALLEST = 2.0**-126 # probabilities below are 0
+SMALLEST = 2.0**-125 # probabilities below half of it are 0
 
 
 class Rounded:
