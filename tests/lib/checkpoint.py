@@ -44,8 +44,9 @@ def rounded_state(module, dtype):
 
 
 def as_linear(state):
-    """1x1 convolutions spelled as linear layers."""
-    return {name: t.flatten(1) if t.dim() > 2 and t[0, 0].numel() == 1 else t for name, t in state.items()}
+    """1x1 convolutions spelled as linear layers, apart from conv1, whose kernel only happens to be 1."""
+    return {name: t.flatten(1) if t.dim() > 2 and t[0, 0].numel() == 1 and name != "conv1.weight" else t
+            for name, t in state.items()}
 
 
 def as_conv(state):
