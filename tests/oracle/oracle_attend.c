@@ -11,7 +11,7 @@
  *   - The sums over keys cost sum_count(N) u, above and below the fraction bar, the division and the store 2u.
  * Together rel: o is off by rel * sum p|v| + sum p dv. For random values roundings cancel: 2E + u (sqrt(d) S + sqrt(N)
  * + 8), and the d errors behind E add up like their root. However large rel is, a weighted mean stays within the range of v, and a probability within [0, 1]. Weights
- * below 2^-126 of a row's largest are 0.
+ * below 2^-126 of a row's largest are 0; the bound has room for twice that, lest these be the largest shares of all.
  *
  * Hidden keys have weight 0, and nothing of them is read, unless all are hidden: then the row is the mean over all keys,
  * or 0 with a fill of -infinity.
@@ -149,7 +149,7 @@ void oracle_attend_row(const oracle_head *h, int64_t i, int64_t query, oracle_ro
     oracle_softmax(h->keys, row->hidden, row->p);
     double rel = relative_error(h, row);
     for (int64_t j = 0; j < h->keys; j++)
-        row->dp[j] = row->hidden[j] ? 0 : fmin(row->p[j] * rel, 1) + 0x1p-126;
+        row->dp[j] = row->hidden[j] ? 0 : fmin(row->p[j] * rel, 1) + 0x1p-125;
     mean_values(h, rel, row);
 }
 

@@ -286,7 +286,7 @@ static int channel_run(const void *weights, const oracle_request *r) {
         oracle_softmax(c1, NULL, s.a);
         oracle_copy(s.a, c1, r->map ? r->map + i * c1 : NULL);
         for (int64_t j = 0; r->map_bound && j < c1; j++)
-            r->map_bound[i * c1 + j] = fmin(s.a[j] * rel, 1) + 0x1p-126;
+            r->map_bound[i * c1 + j] = fmin(s.a[j] * rel, 1) + 0x1p-125;
         if (!r->y && !r->y_bound)
             continue;
         oracle_linear_apply(&x, n, r->x, NULL, r->fill, s.x, s.x_size);
