@@ -160,16 +160,21 @@ static void conv_band(const atl_conv_op *op, const piece *p, int64_t group, int6
     }
 }
 
-void atl_conv_piece(const atl_run_state *run, const atl_conv_op *op, int slot, int64_t i, int64_t pieces,
-                    const float *x, int64_t x_row, float *y, int64_t y_filter, int64_t y_row) {
+void atl_conv_lines(const atl_run_state *run, const atl_conv_op *op, int slot, int64_t i, int64_t pieces, int64_t line,
+                    int64_t end, const float *x, int64_t x_row, float *y, int64_t y_filter, int64_t y_row) {
     piece p = {&run->plan->engine->kernels, atl_run_scratch(run, slot) + op->planes, x, y, x_row, y_filter, y_row};
     int64_t first, count, rows = group_rows(op);
     atl_conv_range(op, i, pieces, &first, &count);
-    for (int64_t from = first, end; from < first + count; from = end) {
-        end = atl_min(first + count, (from / rows + 1) * rows);
-        for (int64_t line = 0; line < op->out_height; line += op->band)
-            conv_band(op, &p, from / rows, from, end, line, atl_min(op->band, op->out_height - line));
+    for (int64_t from = first, next; from < first + count; from = next) {
+        next = atl_min(first + count, (from / rows + 1) * rows);
+        for (int64_t at = line; at < end; at += op->band)
+            conv_band(op, &p, from / rows, from, next, at, atl_min(op->band, end - at));
     }
+}
+
+void atl_conv_piece(const atl_run_state *run, const atl_conv_op *op, int slot, int64_t i, int64_t pieces,
+                    const float *x, int64_t x_row, float *y, int64_t y_filter, int64_t y_row) {
+    atl_conv_lines(run, op, slot, i, pieces, 0, op->out_height, x, x_row, y, y_filter, y_row);
 }
 
 void atl_conv_describe(const atl_plan *plan, const atl_conv_op *op, atl_text *text) {

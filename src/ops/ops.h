@@ -119,6 +119,10 @@ void atl_conv_range(const atl_conv_op *op, int64_t i, int64_t pieces, int64_t *f
  */
 void atl_conv_piece(const struct atl_run_state *run, const atl_conv_op *op, int slot, int64_t i, int64_t pieces,
                     const float *x, int64_t x_row, float *y, int64_t y_filter, int64_t y_row);
+/* The same for output lines [line, end) alone. */
+void atl_conv_lines(const struct atl_run_state *run, const atl_conv_op *op, int slot, int64_t i, int64_t pieces,
+                    int64_t line, int64_t end, const float *x, int64_t x_row, float *y, int64_t y_filter,
+                    int64_t y_row);
 void atl_conv_describe(const struct atl_plan *plan, const atl_conv_op *op, atl_text *text);
 
 /* ---- residual: y = relu(pixel gate(channel gate(relu(bn(conv x)))) + shortcut(max-pool x)) ---- */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Branches of a convolution, weighted per channel by a softmax over them. Whole samples are tasks while there are enough of
- * them: a thread's features then stay where they are from sample to sample, in its caches. Otherwise channels are split.
+ * them: a thread's features then stay where they are from sample to sample, in its caches. Otherwise groups are split, then
+ * lines and then the channels of a group, so that as few input planes as possible are copied twice.
  */
 #include "../arena.h"
 #include "../error.h"
@@ -12,7 +13,8 @@
 enum {
     FC_LANES = 16,            /* the fc kernel's packing */
     GROUP_FLOATS = 32 * 1024, /* channels of a task that blends hold about this much */
-    PIECES_PER_THREAD = 2     /* of a split sample's convolutions */
+    PIECES_PER_THREAD = 2,    /* of a split sample's convolutions */
+    STRIP_LINES = 8           /* at least, of a piece */
 };
 
 atl_status atl_select_plan(atl_plan *plan, atl_linear *fc, atl_linear *fcs, atl_select_op *op, atl_error *error) {
@@ -42,20 +44,25 @@ typedef struct job {
     const atl_select_op *op;
     const atl_kernels *kernels;
     int stream;
-    int64_t pieces, groups; /* of a split sample: of its convolutions, of its channels */
+    int64_t pieces, strips; /* of a split sample's convolutions: of channels, of lines */
+    int64_t groups;         /* of its channels */
 } job;
 
-/* A piece of sample b's features and their sums, in workspace w. */
-static void convolve(const job *j, int64_t b, float *w, int slot, int64_t piece, int64_t pieces) {
+/* A strip of a piece of sample b's features, in workspace w. */
+static void convolve(const job *j, int64_t b, float *w, int slot, int64_t piece, int64_t strip) {
+    const atl_conv_op *conv = &j->op->conv;
+    int64_t n = j->op->positions, lines = atl_ceil_div(conv->out_height, j->strips);
+    atl_conv_lines(j->run, conv, slot, piece, j->pieces, strip * lines, atl_min((strip + 1) * lines, conv->out_height),
+                   atl_run_sample(j->run, b).x, j->run->x_row, w + j->op->features, conv->rows * n, n);
+}
+
+/* Sums of channels [first, first + count) of every branch. */
+static void sum(const job *j, float *w, int64_t first, int64_t count) {
     const atl_select_op *op = j->op;
-    const atl_conv_op *conv = &op->conv;
-    int64_t first, count, n = op->positions;
-    atl_conv_piece(j->run, conv, slot, piece, pieces, atl_run_sample(j->run, b).x, j->run->x_row, w + op->features,
-                   conv->rows * n, n);
-    atl_conv_range(conv, piece, pieces, &first, &count);
-    for (int64_t f = 0; f < conv->count; f++)
-        j->kernels->sum.fn(w + op->features + (f * conv->rows + first) * n, n, count, n,
-                           w + op->factor + f * conv->rows + first);
+    int64_t n = op->positions;
+    for (int64_t f = 0; f < op->conv.count; f++)
+        j->kernels->sum.fn(w + op->features + (f * op->conv.rows + first) * n, n, count, n,
+                           w + op->factor + f * op->conv.rows + first);
 }
 
 /* The mean of every channel of the branches' sum. */
@@ -109,15 +116,29 @@ static void blend(const job *j, int64_t b, const float *w, int64_t first, int64_
 static void sample_task(void *context, int64_t task, int slot) {
     const job *j = context;
     float *w = atl_run_workspace(j->run, slot);
-    convolve(j, task, w, slot, 0, 1);
+    convolve(j, task, w, slot, 0, 0);
+    sum(j, w, 0, j->op->conv.rows);
     weigh(j, w);
     blend(j, task, w, 0, j->op->conv.rows);
 }
 
 static void convolve_task(void *context, int64_t task, int slot) {
     const job *j = context;
-    int64_t b = task / j->pieces;
-    convolve(j, b, atl_run_workspace(j->run, b), slot, task % j->pieces, j->pieces);
+    int64_t tasks = j->pieces * j->strips, b = task / tasks;
+    convolve(j, b, atl_run_workspace(j->run, b), slot, task % tasks / j->strips, task % j->strips);
+}
+
+/* The channels of a task that sums or blends. */
+static int64_t group_of(const job *j, int64_t task, int64_t *first) {
+    *first = task % j->groups * j->op->channel_group;
+    return atl_min(j->op->channel_group, j->op->conv.rows - *first);
+}
+
+static void sum_task(void *context, int64_t task, int slot) {
+    (void)slot;
+    const job *j = context;
+    int64_t first, count = group_of(j, task, &first);
+    sum(j, atl_run_workspace(j->run, task / j->groups), first, count);
 }
 
 static void weigh_task(void *context, int64_t task, int slot) {
@@ -129,9 +150,18 @@ static void weigh_task(void *context, int64_t task, int slot) {
 static void blend_task(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
-    int64_t b = task / j->groups, first = task % j->groups * j->op->channel_group;
-    int64_t count = atl_min(j->op->channel_group, j->op->conv.rows - first);
+    int64_t b = task / j->groups, first, count = group_of(j, task, &first);
     blend(j, b, atl_run_workspace(j->run, b), first, count);
+}
+
+/* Pieces of a sample's convolutions, about `wanted`. */
+static void split(job *j, int64_t wanted) {
+    const atl_conv_op *conv = &j->op->conv;
+    j->pieces = atl_min(conv->groups, wanted);
+    j->strips = atl_min(atl_ceil_div(wanted, j->pieces), atl_max(1, conv->out_height / STRIP_LINES));
+    j->strips = atl_ceil_div(conv->out_height, atl_ceil_div(conv->out_height, j->strips)); /* none of them empty */
+    if (j->pieces * j->strips < wanted)
+        j->pieces = atl_min(atl_conv_pieces(conv), atl_ceil_div(wanted, j->strips));
 }
 
 /* At most as many samples as there are workspaces. */
@@ -139,11 +169,11 @@ static void run_split(const atl_run_state *run, const job *whole) {
     job j = *whole;
     int64_t threads = atl_pool_threads(run->plan->engine->pool);
     j.run = run;
-    j.pieces = atl_min(atl_conv_pieces(&j.op->conv), atl_ceil_div(PIECES_PER_THREAD * threads, run->batch));
-    if (run->plan->small && run->batch == 1)
-        j.pieces = 1;
     j.groups = atl_ceil_div(j.op->conv.rows, j.op->channel_group);
-    atl_run_tasks(run, convolve_task, &j, run->batch * j.pieces);
+    if (!run->plan->small || run->batch > 1)
+        split(&j, atl_ceil_div(PIECES_PER_THREAD * threads, run->batch));
+    atl_run_tasks(run, convolve_task, &j, run->batch * j.pieces * j.strips);
+    atl_run_tasks(run, sum_task, &j, run->batch * j.groups);
     atl_run_tasks(run, weigh_task, &j, run->batch);
     atl_run_tasks(run, blend_task, &j, run->batch * j.groups);
 }
@@ -152,7 +182,7 @@ void atl_select_run(const atl_run_state *run, const atl_select_op *op) {
     const atl_plan *plan = run->plan;
     int64_t threads = atl_pool_threads(plan->engine->pool);
     atl_schedule schedule = atl_run_schedule(run);
-    job j = {run, op, &plan->engine->kernels, schedule.stream, 1, 1};
+    job j = {run, op, &plan->engine->kernels, schedule.stream, 1, 1, 1};
     if (schedule.whole && run->batch >= threads) {
         atl_run_tasks(run, sample_task, &j, run->batch);
         return;
