@@ -155,8 +155,8 @@ typedef struct atl_conv_args {
 } atl_conv_args;
 
 /* y[r*y_row + q*width + i] = fma(sum over l of weight[r][l] * x[offset[l] + q*line + i], scale[r], shift[r]), or the larger
- * of that and 0. Rows are packed in tiles of mr, what is left of them in tiles of mr/2, ..., 1: rows [i, i + t) of a tile
- * are [terms][t] from weight[i*terms] on. mr is a power of two. */
+ * of that and 0. Sums in blocks of ATL_BLOCK. Rows are packed in tiles of mr, what is left of them in tiles of mr/2, ..., 1:
+ * rows [i, i + t) of a tile are [terms][t] from weight[i*terms] on. mr is a power of two. */
 typedef void atl_conv_fn(const atl_conv_args *args);
 
 /* y[r*y_row + i] = sum over b < branches of factor[b*factor_branch + r] * x[b*x_branch + r*x_row + i] for i < n, r < rows: in order,

@@ -118,19 +118,24 @@ V_INLINE void conv_rows(int mr, const atl_conv_args *c, int64_t i, float *earlie
     case nv:                                                                                                           \
         if (nv <= TILE_VECTORS(mr))                                                                                    \
             conv_tile(mr, nv, c, i, p, n - p, earlier);                                                                \
-        break;
-            TILE(1)
-            TILE(2)
-            TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8)
+        break
+            TILE(1);
+            TILE(2);
+            TILE(3);
+            TILE(4);
+            TILE(5);
+            TILE(6);
+            TILE(7);
+            TILE(8);
 #undef TILE
-                default : break;
+        default: break;
         }
     }
 }
 
-static void conv_8(const atl_conv_args *c, int64_t i, float *earlier) {
-    if (CONV_MR == 8)
-        conv_rows(CONV_MR, c, i, earlier);
+/* Functions of their own, so that compilers need not see all tiles at once. */
+static void conv_whole(const atl_conv_args *c, int64_t i, float *earlier) {
+    conv_rows(CONV_MR, c, i, earlier);
 }
 
 static void conv_4(const atl_conv_args *c, int64_t i, float *earlier) {
@@ -148,14 +153,16 @@ static void conv_1(const atl_conv_args *c, int64_t i, float *earlier) {
 void CONV_KERNEL(conv)(const atl_conv_args *c) {
     float earlier[ROW_SUMS * VL]; /* as many sums as a tile holds */
     int64_t i = 0;
-    for (; CONV_MR == 8 && i + 8 <= c->rows; i += 8)
-        conv_8(c, i, earlier);
-    for (; i + 4 <= c->rows; i += 4)
+    for (; c->rows - i >= CONV_MR; i += CONV_MR)
+        conv_whole(c, i, earlier);
+    if (CONV_MR > 4 && c->rows - i >= 4) {
         conv_4(c, i, earlier);
-    if (c->rows & 2) {
+        i += 4;
+    }
+    if (c->rows - i >= 2) {
         conv_2(c, i, earlier);
         i += 2;
     }
-    if (c->rows & 1)
+    if (i < c->rows)
         conv_1(c, i, earlier);
 }
