@@ -116,9 +116,11 @@
  *              copied once with its padding, a group at a time
  *   workspace  4*M*C*N bytes a thread for the branches, and the padded planes of a group
  *
- * M, G and d are what the weights have: any M, any G that divides C (depthwise: G = C). Padding is zeros, multiplied like any
- * value. A batch norm is a factor and an addend behind the convolution's sum: gamma / sqrt(variance + eps), and beta + (bias -
- * mean) times that. A NaN makes its whole sample NaN, as in PyTorch, and no other.
+ * M, G and d are what the weights have: M from 1 to 64, any G that divides C (depthwise: G = C). Padding is zeros, multiplied
+ * like any value. A batch norm is a factor and an addend behind the convolution's sum: gamma / sqrt(variance + eps), and beta +
+ * (bias - mean) times that. A NaN that a convolution reaches makes its whole sample NaN, as in PyTorch, and no other.
+ *
+ *     attentile run sknet.safetensors --layer sk --prefix layer1.0.conv2. --input x.npy --output y.npy
  */
 #define ATL_KIND_SK "sk"
 
