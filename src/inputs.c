@@ -52,21 +52,26 @@ static atl_status set_stride(const atl_run_state *run, const char *name, int64_t
     return ATL_OK;
 }
 
+atl_status atl_bind_masks(atl_run_state *run, const atl_run_options *o, atl_error *error) {
+    int most = run->samples ? 3 : 4;
+    run->first.mask = o->mask;
+    run->first.additive = o->additive;
+    atl_status status = broadcast(run, "mask", o->mask_rank, o->mask_shape, most, &run->mask, error);
+    if (status == ATL_OK)
+        status = broadcast(run, "additive", o->additive_rank, o->additive_shape, most, &run->additive, error);
+    return status;
+}
+
 atl_status atl_bind_inputs(atl_run_state *run, const atl_run_options *o, atl_error *error) {
     if (!run->plan->heads)
         return refuse(run, o, error);
-    int most = run->samples ? 3 : 4;
     if (run->samples && (o->key || o->value || o->mask || o->additive))
         return atl_fail(error, ATL_INVALID_ARGUMENT, "key, value, mask, additive: expected NULL with samples");
     run->first.key = o->key;
     run->first.value = o->value;
-    run->first.mask = o->mask;
-    run->first.additive = o->additive;
     run->key_stride = run->x_stride;
     run->value_stride = run->x_stride;
-    atl_status status = broadcast(run, "mask", o->mask_rank, o->mask_shape, most, &run->mask, error);
-    if (status == ATL_OK)
-        status = broadcast(run, "additive", o->additive_rank, o->additive_shape, most, &run->additive, error);
+    atl_status status = atl_bind_masks(run, o, error);
     if (status == ATL_OK && o->key)
         status = set_stride(run, "key_stride", o->key_stride, &run->key_stride, error);
     if (status == ATL_OK && o->value)

@@ -134,8 +134,7 @@ int64_t atl_map_heads(const atl_plan *plan) {
 
 /* ---- creation ---- */
 
-/* Below this much work (about 10 us on a core of today) a run stays on the calling thread. */
-static int is_small(const atl_plan_info *info) {
+int atl_is_small(const atl_plan_info *info) {
     return info->flops / 60e9 + info->bytes / 20e9 < 10e-6;
 }
 
@@ -158,7 +157,7 @@ static atl_status fill_plan(atl_plan *plan, const int64_t *shape, const atl_plan
     set_rows(plan->info.output_rank, plan->info.output_shape, &plan->out_channels, &plan->out_positions);
     if (!atl_mul(plan->info.workspace_fixed, atl_pool_threads(plan->engine->pool), &plan->info.workspace_fixed))
         return atl_fail(error, ATL_OUT_OF_MEMORY, "plan: the scratch of the team cannot be represented");
-    plan->small = is_small(&plan->info);
+    plan->small = atl_is_small(&plan->info);
     if (plan->info.workspace_samples == 0)
         plan->info.workspace_samples = INT64_MAX;
     if (options->reserve_batch == 0)

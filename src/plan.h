@@ -39,6 +39,10 @@ struct atl_plan {
         } multi_head;
         atl_channel_attend_op channel;
         struct {
+            atl_view_op query, key, value, output;
+            atl_attend_op attend;
+        } attention;
+        struct {
             atl_project_op project; /* queries or, without sub-sampling, keys and values as well */
             atl_project_pooled_op pooled;
             atl_attend_op attend;
@@ -96,6 +100,9 @@ atl_schedule atl_run_schedule(const atl_run_state *run);
 /* Fewer samples than this for each thread may be split. */
 enum { ATL_ENOUGH_SAMPLES = 4 };
 
+/* Below this much work (about 10 us on a core of today) a run stays on the calling thread. */
+int atl_is_small(const atl_plan_info *info);
+
 /* Checks that x is [channels, positions...] of rank 2 to 4. */
 atl_status atl_plan_positions(atl_plan *plan, int64_t channels, atl_error *error);
 
@@ -112,6 +119,10 @@ int64_t atl_map_queries(const atl_plan *plan);
 int64_t atl_map_heads(const atl_plan *plan);
 int64_t atl_map_keys(const atl_plan *plan);
 
+/* Takes the wanted rows of the map from the options. */
+atl_status atl_bind_map(atl_run_state *run, int has_map, const atl_run_options *options, atl_error *error);
+/* Takes the masks, of a plan that has heads and key_length. */
+atl_status atl_bind_masks(atl_run_state *run, const atl_run_options *options, atl_error *error);
 /* Takes key, value and masks from the options, or says that the kind has none; for kinds that have, heads and key_length
  * of the plan are set. */
 atl_status atl_bind_inputs(atl_run_state *run, const atl_run_options *options, atl_error *error);

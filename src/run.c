@@ -130,7 +130,7 @@ static atl_status run_with_workspace(atl_run_state *run, const atl_run_options *
 
 /* ---- entry ---- */
 
-static atl_status check_map(atl_run_state *run, int has_map, const atl_run_options *options, atl_error *error) {
+atl_status atl_bind_map(atl_run_state *run, int has_map, const atl_run_options *options, atl_error *error) {
     int64_t queries = atl_map_queries(run->plan);
     if (has_map && !queries)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "map: %s has none (expected NULL)", run->plan->layer->kind->name);
@@ -210,7 +210,7 @@ atl_status atl_run(const atl_plan *plan, int64_t batch, const float *x, float *y
     if (status != ATL_OK)
         return status;
     atl_run_state run = {.plan = plan, .batch = batch, .first = {.x = x, .y = y, .map = map}};
-    status = check_map(&run, map != NULL, &o, error);
+    status = atl_bind_map(&run, map != NULL, &o, error);
     if (status == ATL_OK)
         status = set_strides(&run, &o, error);
     if (status == ATL_OK)
@@ -241,7 +241,7 @@ atl_status atl_run_samples(const atl_plan *plan, int64_t batch, const atl_sample
                          .sample_size = sample_size,
                          .x_row = plan->positions,
                          .y_row = plan->out_positions};
-    status = check_map(&run, atl_run_sample(&run, 0).map != NULL, &o, error);
+    status = atl_bind_map(&run, atl_run_sample(&run, 0).map != NULL, &o, error);
     if (status == ATL_OK)
         status = atl_bind_inputs(&run, &o, error);
     if (status == ATL_OK)

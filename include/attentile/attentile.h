@@ -331,6 +331,65 @@ typedef struct atl_sample {
 ATL_API atl_status atl_run_samples(const atl_plan *plan, int64_t batch, const atl_sample *samples, size_t sample_size,
                                    const atl_run_options *options, atl_error *error);
 
+/* ---------------------------------------------------------------- attention */
+
+/* Elements from one to the next along an axis, 0 or more; those of the output apart from one another. */
+typedef struct atl_attention_strides {
+    int64_t batch, head, position, feature;
+} atl_attention_strides;
+
+/* Dense layouts of [batch, heads, positions, dim] that are in use. */
+typedef enum atl_attention_layout {
+    ATL_TOKEN_MAJOR = 0,  /* [batch, positions, heads, dim]: what a linear layer leaves */
+    ATL_HEAD_MAJOR = 1,   /* [batch, heads, positions, dim]: PyTorch's scaled_dot_product_attention */
+    ATL_CHANNEL_MAJOR = 2 /* [batch, heads, dim, positions]: what a 1x1 convolution leaves */
+} atl_attention_layout;
+
+/* The strides of a dense tensor in one of the layouts. Sizes that are not positive give zeros. */
+ATL_API atl_attention_strides atl_attention_dense(atl_attention_layout layout, int64_t heads, int64_t positions,
+                                                  int64_t dim);
+
+typedef struct atl_attention_args {
+    size_t size; /* sizeof(atl_attention_args), set by the init function */
+    int64_t batch, heads, queries, keys;
+    int64_t key_dim, value_dim; /* of a head: those of query and key, of value and output */
+    const float *query, *key, *value;
+    float *output;
+    atl_attention_strides query_strides, key_strides, value_strides, output_strides;
+    float scale;   /* of the logits; NaN, the default: 1/sqrt(key_dim) */
+    int causal;    /* key j is visible to query i when j <= i, joined with the masks */
+    int mask_zero; /* a row that sees no key is 0; else, the default, the mean of all values */
+    /* Masks broadcast, right-aligned and dense, to [batch, heads, queries, keys]; NULL = none. */
+    const uint8_t *mask; /* 0 = masked */
+    int mask_rank;       /* 0 to 4 */
+    int64_t mask_shape[4];
+    const float *additive; /* added to the scaled logits; -inf masks as a 0 in `mask` does */
+    int additive_rank;
+    int64_t additive_shape[4];
+    float *map;              /* [batch, heads, queries, keys], dense; NULL = not wanted */
+    const int64_t *map_rows; /* as in atl_run_options */
+    int64_t map_row_count;
+} atl_attention_args;
+
+/* One head, a batch of one, no masks. The caller sets sizes, pointers and strides. */
+ATL_API void atl_attention_args_init(atl_attention_args *args);
+
+/*
+ * Attention, the core that four of the layers share, on the engine's team:
+ *
+ *     output = softmax over keys of (scale * query . key + masks) * value, for each head of each sample
+ *
+ * Vaswani et al., "Attention Is All You Need", NeurIPS 2017. The matrix of queries x keys is tiled and never held (Dao et
+ * al., "FlashAttention", NeurIPS 2022): the engine's workspace is O((queries + keys) * heads * (key_dim + value_dim)) a
+ * sample, of as many samples as keep the team busy. Masked keys have weight exactly 0 whatever they hold, and their
+ * values are not read into the result. Weights below 2^-126 of a row's largest are 0. A feature or a position stride of 1
+ * is fast; others work.
+ *
+ * The output may overlap no input and no map. Inputs may overlap one another (packed query, key and value).
+ * Errors: ATL_INVALID_ARGUMENT, ATL_OUT_OF_MEMORY; output and map are then untouched. Any number of threads may call it.
+ */
+ATL_API atl_status atl_attention(atl_engine *engine, const atl_attention_args *args, atl_error *error);
+
 #ifdef __cplusplus
 }
 #endif

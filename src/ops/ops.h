@@ -340,4 +340,15 @@ atl_status atl_channel_attend_plan(struct atl_plan *plan, struct atl_linear *que
 void atl_channel_attend_run(const struct atl_run_state *run, const atl_channel_attend_op *op);
 void atl_channel_attend_describe(const struct atl_plan *plan, const atl_channel_attend_op *op, atl_text *text);
 
+/* ---- view: a strided tensor [heads, positions, dim] into panels, or panels into y ---- */
+
+typedef struct atl_view_op {
+    atl_source source; /* the tensor that goes into the panels; ATL_SOURCE_PANELS: they go into y */
+    int64_t heads, positions, dim;
+    int64_t head, position, feature; /* steps of the tensor */
+    atl_panels panels;               /* dim rows a head */
+} atl_view_op;
+
+void atl_view_run(const struct atl_run_state *run, const atl_view_op *op);
+
 #endif

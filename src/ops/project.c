@@ -71,15 +71,15 @@ static rows input_rows(const job *j, int64_t b, int64_t from) {
 }
 
 /* `count` positions as lane panels [ceil(count/nr)][k][nr], zero beyond count. */
-static void pack_lanes(rows in, int64_t k, int64_t count, int64_t nr, float *lanes) {
+static void pack_lanes(const atl_kernels *kernels, rows in, int64_t k, int64_t count, float *lanes) {
+    int64_t nr = kernels->gemm.nr;
     for (int64_t p = 0; p < count; p += nr) {
         int64_t n = atl_min(nr, count - p);
         float *to = lanes + p * k;
         for (int64_t l = 0; l < k && in.position == 1; l++)
             memcpy(to + l * nr, in.at + l * in.row + p, (size_t)n * sizeof(float));
-        for (int64_t i = 0; i < n && in.position != 1; i++)
-            for (int64_t l = 0; l < k; l++)
-                to[l * nr + i] = in.at[(p + i) * in.position + l];
+        if (in.position != 1)
+            kernels->transpose.fn(in.at + p * in.position, n, k, in.position, NULL, to, nr);
         for (int64_t l = 0; l < k && n < nr; l++)
             memset(to + l * nr + n, 0, (size_t)(nr - n) * sizeof(float));
     }
@@ -126,7 +126,7 @@ static void project_strip(void *context, int64_t task, int slot) {
     int64_t b = task / j->strips, from = task % j->strips * j->width;
     int64_t count = atl_min(j->width, op->positions - from);
     float *scratch = atl_run_scratch(j->run, slot);
-    pack_lanes(input_rows(j, b, from), op->k, count, j->run->plan->engine->kernels.gemm.nr, scratch + op->lanes);
+    pack_lanes(&j->run->plan->engine->kernels, input_rows(j, b, from), op->k, count, scratch + op->lanes);
     multiply_strip(j, b, from, count, scratch);
 }
 
