@@ -53,8 +53,8 @@ Test(shapes, a_line_is_malformed) {
 }
 
 static void expect_list(const char *path) {
-    shape_row *rows = calloc(128, sizeof *rows);
-    int line, count = shapes_read(path, rows, 128, &line);
+    shape_row *rows = calloc(256, sizeof *rows);
+    int line, count = shapes_read(path, rows, 256, &line);
     cr_expect_gt(count, 0, "%s, line %d: malformed, or the list is empty", path, line);
     for (int i = 0; i < count; i++) {
         int known = 0;

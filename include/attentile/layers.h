@@ -28,7 +28,7 @@
  *   cost       2*C*N + 4*C*h FLOPs; x is read and y written once while a sample stays in the cache
  *   workspace  O(C + h) a sample
  *
- * EfficientNet uses silu, MobileNetV3 and PP-LCNet use the hard sigmoid.
+ * EfficientNet uses silu, MobileNetV3 and PP-LCNet use the hard sigmoid. y may be x.
  */
 #define ATL_KIND_SE "se"
 
@@ -49,7 +49,8 @@
  *              for y while a sample stays in the cache
  *   workspace  O(C + h) a sample
  *
- * The maximum of a channel with a NaN is NaN, as in PyTorch, and the mlp then makes its whole sample NaN, no other.
+ * The maximum of a channel with a NaN is NaN, as in PyTorch, and the mlp then makes its whole sample NaN, no other. y
+ * may be x.
  */
 #define ATL_KIND_CBAM_CHANNEL "cbam-channel"
 
@@ -143,7 +144,7 @@
  *              than what keeps the team busy takes no more (atl_plan_info.workspace_samples)
  *
  * Weights below 2^-126 of a row's largest are 0. Where |score * scale| passes 1e30, |q * scale| 2e38 or the sum of
- * |v[c, j]| over j FLT_MAX, infinities and NaN may appear that an eager implementation would not give.
+ * |v[c, j]| over j FLT_MAX, infinities and NaN may appear that an eager implementation would not give. y may be x.
  */
 #define ATL_KIND_SELF_ATTENTION_SPATIAL "self-attention-spatial"
 
@@ -172,5 +173,33 @@
  * of a row's largest are 0. y may be x when C1 = C.
  */
 #define ATL_KIND_SELF_ATTENTION_CHANNEL "self-attention-channel"
+
+/*
+ * "multi-head": multi-head attention. Vaswani et al., "Attention Is All You Need", NeurIPS 2017.
+ *
+ *     q = Wq x + bq, k = Wk key + bk, v = Wv value + bv; heads are slices of D/h features
+ *     A[g, i, j] = softmax over j of scale * q[g, i] . k[g, j], masked
+ *     y = fc (A v, heads joined) + b
+ *
+ *   sample     [L, D] -> the same shape; key and value [Lk, D], by default x; map A [h, L, Lk]. The width is checked
+ *              against the weights, lengths are free
+ *   weights    Wq.weight, Wk.weight, Wv.weight, fc.weight [D, D]; optional Wq.bias, Wk.bias, Wv.bias, fc.bias [D]
+ *   num_heads  h, a divisor of D; 1 by default
+ *   scale      of the logits; 1/sqrt(D/h) by default
+ *   causal     true: key j is visible to query i when j <= i, joined with the masks; false by default
+ *   mask_fill  what a row that sees no key becomes: -1e9 (default): the mean of all values, its map row 1/Lk; -inf: 0
+ *   masks      atl_run_options.mask (bytes, 0 = masked) and .additive (floats), of any shape that broadcasts to
+ *              [batch, heads, L, Lk]
+ *   cost       4*L*Lk*D + 4*(L + Lk)*D*D FLOPs and h*L*Lk exponentials; half of L*Lk where causal
+ *   workspace  about 4*1.07*D*(2*L + 2*Lk) bytes a sample and 8*h*L for the map, lengths rounded up to multiples of 256; a
+ *              batch larger than what keeps the team busy takes no more (atl_plan_info.workspace_samples)
+ *
+ * Masked keys have weight exactly 0 whatever they hold: what PyTorch would let leak from them (0 times NaN) does not. A key
+ * that is not masked has its weight even where its logit is far below -1e9. y may be x. Example:
+ *
+ *     atl_plan_options plan_options;   atl_plan_options_init(&plan_options);   plan_options.key_length = 77;
+ *     atl_run_options run_options;     atl_run_options_init(&run_options);     run_options.key = run_options.value = text;
+ */
+#define ATL_KIND_MULTI_HEAD "multi-head"
 
 #endif
