@@ -6,9 +6,20 @@
  *     se   resnet-stage2  32  256x56x56  hidden=16  set.activation=silu
  *
  * SHAPE is a sample's, without the batch axis. A key "set.P" is the layer's parameter P; any other key is a width that
- * the weights would tell (se, cbam-channel: hidden; cbam-spatial: k; cbam-res: out, k, hidden, sa; sk: m, groups, d;
- * self-attention-spatial: d; self-attention-channel: out; non-local: inner, g, sub=1, bn=1), `bias=0` for weights without
- * biases (cbam-spatial has none unless `bias=1`) or, of sk, `bn=0` for those without batch norm.
+ * the weights would tell:
+ *
+ *     se, cbam-channel          hidden
+ *     cbam-spatial              k
+ *     cbam-res                  out, k, hidden, sa (the kernel of the spatial attention)
+ *     sk                        m, groups, d; bn=0 without batch norm
+ *     self-attention-spatial    d
+ *     self-attention-channel    out
+ *     non-local                 inner, g (its own width), sub=1 (sub-sampled), bn=1
+ *     multi-head                none; its SHAPE is QUERIESxD. For the checker of `attentile check`: keys=LENGTH gives key and
+ *                               value apart from x, mask=1 a mask of bytes, mask=2 an additive one, mask=3 both, each
+ *                               [queries, keys]
+ *
+ * and `bias=0` makes weights without biases (cbam-spatial has none unless `bias=1`).
  */
 #ifndef ATL_BENCH_SHAPES_H
 #define ATL_BENCH_SHAPES_H
