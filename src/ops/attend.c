@@ -12,8 +12,7 @@
 #include "../memory.h"
 #include "../error.h"
 #include "../plan.h"
-#include "mask.h"
-#include "ops.h"
+#include "attend.h"
 
 enum {
     LANE_GROUP = 32,    /* what the number of chunks counts queries in, on every ISA */
@@ -22,8 +21,7 @@ enum {
     TILE_MAX = 256,
     TILE_STATE = 96 * 1024, /* bytes of output state that a tile may hold: shares a second-level cache with keys */
     TASKS_PER_THREAD = 4,
-    BUSY_TASKS = 32, /* of a thread, between two waits for the whole team */
-    MAP_ROWS = 48    /* of a task; a multiple of every map tile */
+    BUSY_TASKS = 32 /* of a thread, between two waits for the whole team */
 };
 
 /* The maximum that every query starts from, in scores times log2(e): finite, so that rows of -inf stay NaN-free until
@@ -53,10 +51,10 @@ static atl_status reserve_scratch(atl_plan *plan, atl_attend_op *op, atl_error *
                 {&op->scores, ATL_BLOCK, nr},
                 {&op->state, op->c + 2, op->tile},
                 {&op->other_state, op->chunks > 1 ? op->c + 2 : 0, op->tile},
-                {&op->map_q, op->d, MAP_ROWS},
-                {&op->map_statistics, 2, MAP_ROWS},
+                {&op->map_q, op->d, ATL_MAP_ROWS},
+                {&op->map_statistics, 2, ATL_MAP_ROWS},
                 {&op->bias, op->masked ? ATL_BLOCK : 0, nr},
-                {&op->map_bias, op->masked ? ATL_BLOCK : 0, MAP_ROWS}};
+                {&op->map_bias, op->masked ? ATL_BLOCK : 0, ATL_MAP_ROWS}};
     atl_status status = ATL_OK;
     if (plan->info.map_rank)
         status = atl_reserve_sample(plan, &op->statistics, op->heads * 2, tiles, op->tile, error);
@@ -85,16 +83,8 @@ int64_t atl_attend_samples(const atl_plan *plan, const atl_attend_op *op) {
 
 /* ---- states ---- */
 
-typedef struct job {
-    const atl_run_state *run;
-    const atl_attend_op *op;
-    const atl_kernels *kernels;
-    float slope;   /* scale * log2(e): queries are multiplied by it, so that weights are powers of 2 */
-    int64_t tiles; /* of a head */
-    int wants_statistics;
-    int64_t row_tasks; /* of the map, a head */
-    int stream_map;    /* the maps of the run are larger than the last-level cache */
-} job;
+typedef atl_attend_job job;
+typedef atl_attend_head head;
 
 /* The state of lanes [p, p + nr) within a tile's block of floats: outputs first, panel by panel. */
 static atl_attend_state panel_state(const atl_attend_op *op, float *state, int64_t p) {
@@ -106,13 +96,6 @@ static void clear_state(const atl_attend_op *op, float *state) {
     for (int64_t i = 0; i < op->tile; i++)
         state[op->c * op->tile + i] = floor_score;
 }
-
-/* A head of a sample of the run. */
-typedef struct head {
-    int64_t b, h;
-    atl_panels q, k, v, to;
-    atl_mask mask;
-} head;
 
 static atl_panels head_panels(atl_panels panels, int64_t h, int64_t rows) {
     panels.row += h * rows;
@@ -137,8 +120,7 @@ static atl_mask head_mask(const job *j, int64_t b, int64_t h) {
     return mask;
 }
 
-/* The head that comes `index`th in the run. */
-static head run_head(const job *j, int64_t index) {
+head atl_attend_run_head(const job *j, int64_t index) {
     const atl_attend_op *op = j->op;
     int64_t b = index / op->heads, h = index % op->heads;
     return (head){b,
@@ -159,7 +141,7 @@ typedef struct query_tile {
 
 static void open_tile(const job *j, int64_t index, int64_t tile, query_tile *t) {
     const atl_attend_op *op = j->op;
-    t->head = run_head(j, index);
+    t->head = atl_attend_run_head(j, index);
     t->from = tile * op->tile;
     t->used = atl_min(op->tile, op->queries - t->from);
     if (!atl_mask_is_empty(&t->head.mask))
@@ -246,8 +228,7 @@ static void merge_states(const job *j, float *into, float *from) {
         j->kernels->merge.fn(nr, op->c, panel_state(op, into, p), panel_state(op, from, p));
 }
 
-/* Where the maxima of a head's queries are kept for the map; their sums follow. */
-static float *head_statistics(const job *j, const head *head) {
+float *atl_attend_statistics(const job *j, const head *head) {
     return atl_run_workspace(j->run, head->b) + j->op->statistics + head->h * 2 * j->tiles * j->op->tile;
 }
 
@@ -275,7 +256,7 @@ static void finish_tile(const job *j, const query_tile *t, float *state) {
         store_panel(j, t, p, panel_state(op, state, p));
     if (!j->wants_statistics)
         return;
-    float *max = head_statistics(j, &t->head);
+    float *max = atl_attend_statistics(j, &t->head);
     memcpy(max + t->from, state + op->c * op->tile, (size_t)t->used * sizeof(float));
     memcpy(max + j->tiles * op->tile + t->from, sums, (size_t)t->used * sizeof(float));
 }
@@ -327,52 +308,6 @@ static void merge_tile(void *context, int64_t task, int slot) {
     finish_tile(j, &t, state);
 }
 
-/* ---- the map ---- */
-
-/* Query position of map row r. */
-static int64_t map_position(const atl_run_state *run, int64_t r) {
-    return run->map_rows.rows ? run->map_rows.rows[r] : r;
-}
-
-/* Gathers the queries of `count` map rows from row `first` on, their maxima and the inverses of their sums. */
-static void load_map_rows(const job *j, const head *head, int64_t first, int64_t count, float *q, float *statistics,
-                          uint8_t *blind) {
-    const atl_attend_op *op = j->op;
-    const float *max = head_statistics(j, head);
-    int64_t mr = j->kernels->map.mr;
-    for (int64_t r = 0; r < count; r++) {
-        int64_t i = map_position(j->run, first + r);
-        const float *from = atl_panels_block(j->run, head->b, &head->q, i / ATL_BLOCK) + i % ATL_BLOCK;
-        for (int64_t l = 0; l < op->d; l++)
-            q[(r / mr * op->d + l) * mr + r % mr] = from[l * ATL_PANEL_ROW] * j->slope;
-        statistics[r] = max[i];
-        statistics[MAP_ROWS + r] = 1.0f / max[j->tiles * op->tile + i];
-        if (!atl_mask_is_empty(&head->mask))
-            atl_mask_blind(&head->mask, i, 1, blind + r);
-    }
-}
-
-static void map_rows(void *context, int64_t task, int slot) {
-    const job *j = context;
-    const atl_attend_op *op = j->op;
-    head head = run_head(j, task / j->row_tasks);
-    int64_t first = task % j->row_tasks * MAP_ROWS, count = atl_min(MAP_ROWS, j->run->map_rows.count - first);
-    float *scratch = atl_run_scratch(j->run, slot), *q = scratch + op->map_q,
-          *statistics = scratch + op->map_statistics,
-          *bias = atl_mask_is_empty(&head.mask) ? NULL : scratch + op->map_bias;
-    float *map = atl_run_sample(j->run, head.b).map + (head.h * j->run->map_rows.count + first) * op->keys;
-    int stream = j->stream_map && ((uintptr_t)map | (uintptr_t)op->keys * sizeof(float)) % ATL_ALIGN == 0;
-    uint8_t blind[MAP_ROWS];
-    load_map_rows(j, &head, first, count, q, statistics, blind);
-    for (int64_t key = 0; key < op->keys; key += ATL_BLOCK) {
-        int64_t keys = atl_min(ATL_BLOCK, op->keys - key);
-        for (int64_t r = 0; r < count && bias; r++)
-            atl_mask_bias(&head.mask, map_position(j->run, first + r), blind[r], key, keys, bias + r * ATL_BLOCK, 1);
-        j->kernels->map.fn(q, atl_panels_block(j->run, head.b, &head.k, key / ATL_BLOCK), op->d, count, keys,
-                           statistics, statistics + MAP_ROWS, bias, map + key, op->keys, stream);
-    }
-}
-
 /* ---- run ---- */
 
 void atl_attend_run(const atl_run_state *run, const atl_attend_op *op) {
@@ -384,7 +319,7 @@ void atl_attend_run(const atl_run_state *run, const atl_attend_op *op) {
              (float)(op->scale * 1.4426950408889634),
              atl_ceil_div(op->queries, op->tile),
              has_map,
-             atl_ceil_div(run->map_rows.count, MAP_ROWS),
+             atl_ceil_div(run->map_rows.count, ATL_MAP_ROWS),
              (double)(run->batch * op->heads) * (double)run->map_rows.count * (double)op->keys * sizeof(float) >
                  (double)atl_engine_cache(run->plan->engine)};
     int64_t tasks = run->batch * op->heads * j.tiles;
@@ -395,7 +330,7 @@ void atl_attend_run(const atl_run_state *run, const atl_attend_op *op) {
         atl_run_tasks(run, merge_tile, &j, tasks);
     }
     if (has_map)
-        atl_run_tasks(run, map_rows, &j, run->batch * op->heads * j.row_tasks);
+        atl_run_tasks(run, atl_attend_map_rows, &j, run->batch * op->heads * j.row_tasks);
 }
 
 void atl_attend_describe(const atl_plan *plan, const atl_attend_op *op, atl_text *text) {

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rows of the attention map, recomputed from the statistics that attention leaves. */
+#include "../arena.h"
+#include "../memory.h"
+#include "attend.h"
+
+typedef atl_attend_job job;
+typedef atl_attend_head head;
+
+/* Query position of map row r. */
+static int64_t map_position(const atl_run_state *run, int64_t r) {
+    return run->map_rows.rows ? run->map_rows.rows[r] : r;
+}
+
+/* Gathers the queries of `count` map rows from row `first` on, their maxima and the inverses of their sums. */
+static void load_map_rows(const job *j, const head *head, int64_t first, int64_t count, float *q, float *statistics,
+                          uint8_t *blind) {
+    const atl_attend_op *op = j->op;
+    const float *max = atl_attend_statistics(j, head);
+    int64_t mr = j->kernels->map.mr;
+    for (int64_t r = 0; r < count; r++) {
+        int64_t i = map_position(j->run, first + r);
+        const float *from = atl_panels_block(j->run, head->b, &head->q, i / ATL_BLOCK) + i % ATL_BLOCK;
+        for (int64_t l = 0; l < op->d; l++)
+            q[(r / mr * op->d + l) * mr + r % mr] = from[l * ATL_PANEL_ROW] * j->slope;
+        statistics[r] = max[i];
+        statistics[ATL_MAP_ROWS + r] = 1.0f / max[j->tiles * op->tile + i];
+        if (!atl_mask_is_empty(&head->mask))
+            atl_mask_blind(&head->mask, i, 1, blind + r);
+    }
+}
+
+void atl_attend_map_rows(void *context, int64_t task, int slot) {
+    const job *j = context;
+    const atl_attend_op *op = j->op;
+    head head = atl_attend_run_head(j, task / j->row_tasks);
+    int64_t first = task % j->row_tasks * ATL_MAP_ROWS, count = atl_min(ATL_MAP_ROWS, j->run->map_rows.count - first);
+    float *scratch = atl_run_scratch(j->run, slot), *q = scratch + op->map_q,
+          *statistics = scratch + op->map_statistics,
+          *bias = atl_mask_is_empty(&head.mask) ? NULL : scratch + op->map_bias;
+    float *map = atl_run_sample(j->run, head.b).map + (head.h * j->run->map_rows.count + first) * op->keys;
+    int stream = j->stream_map && ((uintptr_t)map | (uintptr_t)op->keys * sizeof(float)) % ATL_ALIGN == 0;
+    uint8_t blind[ATL_MAP_ROWS];
+    load_map_rows(j, &head, first, count, q, statistics, blind);
+    for (int64_t key = 0; key < op->keys; key += ATL_BLOCK) {
+        int64_t keys = atl_min(ATL_BLOCK, op->keys - key);
+        for (int64_t r = 0; r < count && bias; r++)
+            atl_mask_bias(&head.mask, map_position(j->run, first + r), blind[r], key, keys, bias + r * ATL_BLOCK, 1);
+        j->kernels->map.fn(q, atl_panels_block(j->run, head.b, &head.k, key / ATL_BLOCK), op->d, count, keys,
+                           statistics, statistics + ATL_MAP_ROWS, bias, map + key, op->keys, stream);
+    }
+}
