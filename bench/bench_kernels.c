@@ -166,8 +166,9 @@ static void bench_finish(bench_state *state, atl_finish_fn *kernel, kernel_bench
     int64_t c = b->shape->c, n = b->shape->n, nr = LANES;
     atl_attend_state finished = {array(b, nr), array(b, nr), array(b, c * nr)};
     float *x = array(b, c * n), *y = array(b, c * n);
+    const atl_affine affine = {0};
     while (bench_next(state))
-        kernel(nr, c, nr, 0.5f, finished, x, n, y, n);
+        kernel(nr, c, nr, 0.5f, &affine, finished, x, n, y, n);
     report_bytes(state, 12.0 * (double)(c * nr));
 }
 

@@ -99,10 +99,16 @@ typedef void atl_attend_fn(const float *q, const float *k, const float *v, int64
  * attend variant's own of the same ISA. */
 typedef void atl_merge_fn(int64_t nr, int64_t c, atl_attend_state into, atl_attend_state from);
 
-/* y[r*y_stride + i] = gamma * out[r][i] / sum[i] + x[r*x_stride + i] for the first n of nr queries. y == x allowed. With
- * x NULL: out[r][i] / sum[i], zeros positive, and no gamma. */
-typedef void atl_finish_fn(int64_t nr, int64_t c, int64_t n, float gamma, atl_attend_state state, const float *x,
-                           int64_t x_stride, float *y, int64_t y_stride);
+/* What follows a product by rows: (. + bias[r]) * scale[r] + shift[r], scale and shift in one rounding. Bias may be NULL, scale and
+ * shift both: left out. */
+typedef struct atl_affine {
+    const float *bias, *scale, *shift;
+} atl_affine;
+
+/* y[r*y_stride + i] = gamma * z + x[r*x_stride + i] with z = out[r][i] / sum[i], and `affine` of it, for the first n of nr
+ * queries. y == x allowed. With x NULL: z alone, zeros positive, no gamma and no affine. */
+typedef void atl_finish_fn(int64_t nr, int64_t c, int64_t n, float gamma, const atl_affine *affine,
+                           atl_attend_state state, const float *x, int64_t x_stride, float *y, int64_t y_stride);
 
 /* Rows of the attention map: map[i*stride + j] = 2^(s - max[i]) * inverse[i] with s = q_i . k_j, for `rows` queries i and
  * `keys` <= ATL_BLOCK keys j. q is scaled as for attend and packed [ceil(rows/mr)][d][mr], k rows of a panel. No score

@@ -43,8 +43,10 @@ struct atl_plan {
             atl_attend_op attend;
         } attention;
         struct {
-            atl_project_op project; /* queries or, without sub-sampling, keys and values as well */
+            atl_project_op queries, keys; /* keys and values, without sub-sampling; else: */
             atl_project_pooled_op pooled;
+            int folds_theta, folds_output; /* whether these weights are applied to keys and values: */
+            atl_project_op theta, values;
             atl_attend_op attend;
             atl_project_op output;
         } non_local;

@@ -25,6 +25,8 @@ static const char *const lines[] = {
     "sk sk-same 1 4x9x37 m=2 groups=4 d=2",
     "non-local nl-odd 1 5x7x9 sub=1 bn=1 inner=3 g=2",
     "non-local nl-blocks 1 3x263",
+    "non-local nl-folded 1 5x7x9 sub=1 bn=1 inner=9 g=7",
+    "non-local nl-keys 1 3x2x5x7 sub=1 inner=9 g=1 bias=0",
     "self-attention-spatial sas-odd 1 5x7x9 d=3",
     "self-attention-spatial sas-blocks 1 3x263 d=1",
     "self-attention-channel sac-odd 1 5x7x9",

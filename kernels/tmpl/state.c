@@ -18,9 +18,15 @@ void KERNEL(merge)(int64_t nr, int64_t c, atl_attend_state into, atl_attend_stat
 /* Rows of an image are far apart: 32 lanes of each are done together. */
 enum { FINISH_NV = 32 / VL };
 
+V_INLINE vf affine_row(vf z, const atl_affine *affine, int64_t r) {
+    if (affine->bias)
+        z = v_add(z, v_set(affine->bias[r]));
+    return affine->scale ? v_fma(z, v_set(affine->scale[r]), v_set(affine->shift[r])) : z;
+}
+
 /* The first n <= 32 of the lanes from i on. */
-V_INLINE void finish_lanes(int64_t nr, int64_t c, int64_t i, int64_t n, float gamma, atl_attend_state state,
-                           const float *x, int64_t x_stride, float *y, int64_t y_stride) {
+V_INLINE void finish_lanes(int64_t nr, int64_t c, int64_t i, int64_t n, float gamma, const atl_affine *affine,
+                           atl_attend_state state, const float *x, int64_t x_stride, float *y, int64_t y_stride) {
     vf inverse[FINISH_NV];
     UNROLL
     for (int v = 0; v < FINISH_NV; v++)
@@ -32,19 +38,20 @@ V_INLINE void finish_lanes(int64_t nr, int64_t c, int64_t i, int64_t n, float ga
             if (v * VL >= n)
                 break;
             vf out = v_mul(v_load(state.out + r * nr + at), inverse[v]);
-            vf end =
-                x ? v_fma(v_set(gamma), out, v_load_part(x + r * x_stride + at, n - v * VL)) : v_add(out, v_zero());
+            vf end = v_add(out, v_zero());
+            if (x)
+                end = v_fma(v_set(gamma), affine_row(out, affine, r), v_load_part(x + r * x_stride + at, n - v * VL));
             v_store_part(y + r * y_stride + at, n - v * VL, end);
         }
     }
 }
 
-void KERNEL(finish)(int64_t nr, int64_t c, int64_t n, float gamma, atl_attend_state state, const float *x,
-                    int64_t x_stride, float *y, int64_t y_stride) {
+void KERNEL(finish)(int64_t nr, int64_t c, int64_t n, float gamma, const atl_affine *affine, atl_attend_state state,
+                    const float *x, int64_t x_stride, float *y, int64_t y_stride) {
     for (int64_t i = 0; i < n; i += FINISH_NV * VL) {
         if (n - i >= FINISH_NV * VL)
-            finish_lanes(nr, c, i, FINISH_NV * VL, gamma, state, x, x_stride, y, y_stride);
+            finish_lanes(nr, c, i, FINISH_NV * VL, gamma, affine, state, x, x_stride, y, y_stride);
         else
-            finish_lanes(nr, c, i, n - i, gamma, state, x, x_stride, y, y_stride);
+            finish_lanes(nr, c, i, n - i, gamma, affine, state, x, x_stride, y, y_stride);
     }
 }

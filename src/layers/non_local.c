@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Non-local block: Wang, Girshick, Gupta, He, "Non-local Neural Networks", CVPR 2018. See <attentile/layers.h>. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,12 +40,12 @@ enum { SCALE, EPS };
 static const atl_param_spec params[] = {
     {"scale", ATL_PARAM_NUMBER, 1.0, NULL}, {"eps", ATL_PARAM_NUMBER, 1e-5, NULL}, {0}};
 
-/* The layer's matrices: what is projected at every position, what is pooled (nothing without sub-sampling), the output; then
- * scale and bias of the batch norm behind it. */
-enum { PROJECT, POOLED, OUTPUT, BATCH_NORM, LINEARS };
+/* The layer's matrices: theta, phi and g in one, W; theta for keys, its columns and then its bias being rows; W's bias; the batch
+ * norm's scale and shift. */
+enum { QUERIES, KEYS, OUTPUT, THETA_ROWS, OUTPUT_BIAS, BATCH_NORM, LINEARS };
 
 static int is_pooled(const atl_layer *layer) {
-    return layer->linears[POOLED].m > 0;
+    return layer->ranks[FIRST + PHI] > 0;
 }
 
 /* ---- build ---- */
@@ -131,24 +132,39 @@ static float *take(float **weight) {
     return taken;
 }
 
+/* theta as it is applied to keys: theta^T phi instead of theta x. */
+static atl_status turn_theta(const atl_linear *theta, atl_linear *to, atl_error *error) {
+    *to = (atl_linear){.m = theta->k + (theta->bias != NULL), .k = theta->m};
+    to->weight = malloc((size_t)(to->m * to->k) * sizeof(float));
+    if (!to->weight)
+        return atl_fail(error, ATL_OUT_OF_MEMORY, "layer: out of memory");
+    for (int64_t l = 0; l < theta->k; l++)
+        for (int64_t i = 0; i < theta->m; i++)
+            to->weight[l * to->k + i] = theta->weight[i * theta->k + l];
+    if (theta->bias)
+        memcpy(to->weight + theta->k * to->k, theta->bias, (size_t)to->k * sizeof(float));
+    return ATL_OK;
+}
+
 static atl_status build(atl_layer *layer, float **w, atl_error *error) {
     atl_status status = check(layer, w, error);
     if (status == ATL_OK)
         status = atl_layer_linears(layer, LINEARS, error);
     if (status != ATL_OK)
         return status;
-    int pooled = is_module(w, PHI), normed = is_module(w, OUT);
-    status = stack(layer, w, THETA, pooled ? PHI : OUT, &layer->linears[PROJECT], error);
-    if (status == ATL_OK && pooled)
-        status = stack(layer, w, PHI, OUT, &layer->linears[POOLED], error);
-    layer->linears[OUTPUT] = (atl_linear){.m = layer->widths['C'],
-                                          .k = layer->widths['g'],
-                                          .weight = take(&w[OUT]),
-                                          .bias = take(&w[(normed ? FIRST_BIAS : BIAS) + OUT])};
+    atl_linear *l = layer->linears;
+    int normed = is_module(w, OUT);
+    status = stack(layer, w, THETA, PHI, &l[QUERIES], error);
+    if (status == ATL_OK)
+        status = stack(layer, w, PHI, OUT, &l[KEYS], error);
+    if (status == ATL_OK)
+        status = turn_theta(&l[QUERIES], &l[THETA_ROWS], error);
+    l[OUTPUT] = (atl_linear){.m = layer->widths['C'], .k = layer->widths['g'], .weight = take(&w[OUT])};
+    l[OUTPUT_BIAS].bias = take(&w[(normed ? FIRST_BIAS : BIAS) + OUT]);
     /* apart from the bias before it: where one of them is infinite, so is the sum or it is not a number, as in PyTorch */
     const atl_norm norm = {w[GAMMA], w[BETA], w[MEAN], w[VARIANCE], layer->params[EPS]};
-    layer->linears[BATCH_NORM].m = layer->widths['C'];
-    return status == ATL_OK && normed ? atl_linear_fold(&layer->linears[BATCH_NORM], &norm, error) : status;
+    l[BATCH_NORM].m = layer->widths['C'];
+    return status == ATL_OK && normed ? atl_linear_fold(&l[BATCH_NORM], &norm, error) : status;
 }
 
 /* ---- plan ---- */
@@ -183,61 +199,88 @@ static atl_status check_shape(const atl_plan *plan, atl_error *error) {
     return ATL_OK;
 }
 
-/* Queries, keys and values as panels. */
-static atl_status plan_projections(atl_plan *plan, atl_attend_op *attend, atl_error *error) {
-    atl_layer *layer = plan->layer;
-    atl_project_op *project = &plan->op.non_local.project;
+/* Multiplications that a matrix [C, width] or [width, C] costs together with the products beside it: applied at every
+ * position, or at every key. */
+static double apart(double n, double keys, double c, double width) {
+    return n * c * width + n * keys * width;
+}
+static double folded(double n, double keys, double c, double width) {
+    return keys * c * width + n * keys * c;
+}
+
+static int is_finite(const float *values, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        if (!isfinite(values[i]))
+            return 0;
+    return 1;
+}
+
+/* Where weights are infinite, only the sums that an eager implementation makes will do. Otherwise frozen: changes bits. */
+static int folds(const atl_linear *linear, double n, double keys, double c, double width) {
+    return folded(n, keys, c, width) < apart(n, keys, c, width) && is_finite(linear->weight, linear->m * linear->k);
+}
+
+/* Keys and values as panels; returns them, with the number of keys. */
+static atl_status plan_keys(atl_plan *plan, atl_panels *panels, int64_t *keys, atl_error *error) {
+    atl_linear *linear = &plan->layer->linears[KEYS];
+    atl_project_op *all = &plan->op.non_local.keys;
     atl_project_pooled_op *pooled = &plan->op.non_local.pooled;
-    int64_t width = layer->widths['i'];
-    *project = (atl_project_op){.source = ATL_SOURCE_X, .positions = plan->positions};
-    atl_status status = atl_project_plan(plan, &layer->linears[PROJECT], project, error);
-    if (status != ATL_OK)
-        return status;
-    attend->q = attend->k = attend->v = project->to;
-    attend->keys = plan->positions;
-    attend->k.row = width;
-    attend->v.row = 2 * width;
-    if (!is_pooled(layer))
-        return ATL_OK;
-    set_windows(plan, pooled);
-    status = atl_project_pooled_plan(plan, &layer->linears[POOLED], pooled, error);
-    attend->k = attend->v = pooled->to;
-    attend->keys = pooled->positions;
-    attend->v.row = width;
+    atl_status status;
+    if (is_pooled(plan->layer)) {
+        set_windows(plan, pooled);
+        status = atl_project_pooled_plan(plan, linear, pooled, error);
+        *panels = pooled->to;
+        *keys = pooled->positions;
+    } else {
+        *all = (atl_project_op){.source = ATL_SOURCE_X, .positions = plan->positions};
+        status = atl_project_plan(plan, linear, all, error);
+        *panels = all->to;
+        *keys = plan->positions;
+    }
     return status;
 }
 
-static void set_bound(atl_plan *plan, double keys) {
-    const atl_layer *layer = plan->layer;
-    double n = (double)plan->positions, c = (double)plan->channels;
-    double d = (double)layer->widths['i'], g = (double)layer->widths['g'];
-    plan->info.flops = 2 * n * c * (2 * d + 2 * g) + 2 * n * keys * (d + g);
-    plan->info.exps = n * keys;
-    plan->info.bytes = 8 * c * n;
+/* theta x and phi, or x and theta^T phi. */
+static atl_status plan_scores(atl_plan *plan, atl_panels keys, atl_attend_op *attend, atl_error *error) {
+    atl_linear *l = plan->layer->linears;
+    atl_project_op *queries = &plan->op.non_local.queries, *theta = &plan->op.non_local.theta;
+    atl_status status;
+    if (!plan->op.non_local.folds_theta) {
+        *queries = (atl_project_op){.source = ATL_SOURCE_X, .positions = plan->positions};
+        status = atl_project_plan(plan, &l[QUERIES], queries, error);
+        attend->q = queries->to;
+        attend->k = keys;
+        attend->d = l[QUERIES].m;
+        return status;
+    }
+    *theta = (atl_project_op){.source = ATL_SOURCE_PANELS, .positions = attend->keys, .from = keys};
+    status = atl_project_plan(plan, &l[THETA_ROWS], theta, error);
+    attend->k = theta->to;
+    attend->d = l[THETA_ROWS].m;
+    attend->queries_in_x = 1;
+    return status == ATL_OK ? atl_panels_reserve(plan, attend->d, plan->positions, &attend->q, error) : status;
 }
 
-static atl_status plan(atl_plan *plan, atl_error *error) {
-    atl_layer *layer = plan->layer;
-    atl_attend_op *attend = &plan->op.non_local.attend;
-    atl_project_op *output = &plan->op.non_local.output;
-    atl_status status = atl_plan_positions(plan, layer->widths['C'], error);
-    if (status == ATL_OK)
-        status = check_shape(plan, error);
-    if (status != ATL_OK)
+/* g and W of the result, or W g. */
+static atl_status plan_output(atl_plan *plan, atl_panels values, atl_attend_op *attend, atl_error *error) {
+    atl_linear *l = plan->layer->linears;
+    atl_project_op *output = &plan->op.non_local.output, *folded = &plan->op.non_local.values;
+    const atl_affine affine = {l[OUTPUT_BIAS].bias, l[BATCH_NORM].scale, l[BATCH_NORM].bias};
+    atl_status status;
+    values.row = plan->layer->widths['i'];
+    if (plan->op.non_local.folds_output) {
+        *folded = (atl_project_op){.source = ATL_SOURCE_PANELS, .positions = attend->keys, .from = values};
+        status = atl_project_plan(plan, &l[OUTPUT], folded, error);
+        attend->v = folded->to;
+        attend->c = l[OUTPUT].m;
+        attend->into_y = 1;
+        attend->gamma = 1.0f;
+        attend->affine = affine;
         return status;
-    *attend = (atl_attend_op){.heads = 1,
-                              .d = layer->widths['i'],
-                              .c = layer->widths['g'],
-                              .queries = plan->positions,
-                              .scale = (float)layer->params[SCALE]};
-    status = plan_projections(plan, attend, error);
-    if (status == ATL_OK)
-        status = atl_panels_reserve(plan, attend->c, plan->positions, &attend->to, error);
-    if (status != ATL_OK)
-        return status;
-    atl_plan_map(plan, 0, plan->positions, attend->keys);
-    set_bound(plan, (double)attend->keys);
-    status = atl_attend_plan(plan, attend, error);
+    }
+    attend->v = values;
+    attend->c = l[OUTPUT].k;
+    status = atl_panels_reserve(plan, attend->c, plan->positions, &attend->to, error);
     if (status != ATL_OK)
         return status;
     *output = (atl_project_op){.source = ATL_SOURCE_PANELS,
@@ -245,35 +288,95 @@ static atl_status plan(atl_plan *plan, atl_error *error) {
                                .from = attend->to,
                                .into_y = 1,
                                .residual = 1,
-                               .scale = layer->linears[BATCH_NORM].scale,
-                               .shift = layer->linears[BATCH_NORM].bias};
-    plan->info.workspace_samples = atl_attend_samples(plan, attend);
-    return atl_project_plan(plan, &layer->linears[OUTPUT], output, error);
+                               .affine = affine};
+    return atl_project_plan(plan, &l[OUTPUT], output, error);
+}
+
+/* Chooses the order of the products, and says what it costs. */
+static void choose_order(atl_plan *plan, int64_t keys) {
+    const atl_layer *layer = plan->layer;
+    const atl_linear *l = layer->linears;
+    double n = (double)plan->positions, n1 = (double)keys, c = (double)plan->channels;
+    double d = (double)layer->widths['i'], g = (double)layer->widths['g'];
+    plan->op.non_local.folds_theta = folds(&l[THETA_ROWS], n, n1, c, d);
+    plan->op.non_local.folds_output = folds(&l[OUTPUT], n, n1, c, g);
+    plan->info.flops = 2 * n * c * (d + g) + 2 * fmin(folded(n, n1, c, d), apart(n, n1, c, d)) +
+                       2 * fmin(folded(n, n1, c, g), apart(n, n1, c, g));
+    plan->info.exps = n * n1;
+    plan->info.bytes = 8 * c * n;
+}
+
+static atl_status plan(atl_plan *plan, atl_error *error) {
+    atl_layer *layer = plan->layer;
+    atl_attend_op *attend = &plan->op.non_local.attend;
+    atl_panels keys;
+    atl_status status = atl_plan_positions(plan, layer->widths['C'], error);
+    if (status == ATL_OK)
+        status = check_shape(plan, error);
+    if (status != ATL_OK)
+        return status;
+    *attend = (atl_attend_op){.heads = 1, .queries = plan->positions, .scale = (float)layer->params[SCALE]};
+    status = plan_keys(plan, &keys, &attend->keys, error);
+    if (status != ATL_OK)
+        return status;
+    choose_order(plan, attend->keys);
+    atl_plan_map(plan, 0, plan->positions, attend->keys);
+    status = plan_scores(plan, keys, attend, error);
+    if (status == ATL_OK)
+        status = plan_output(plan, keys, attend, error);
+    if (status == ATL_OK)
+        status = atl_attend_plan(plan, attend, error);
+    if (status == ATL_OK)
+        plan->info.workspace_samples = atl_attend_samples(plan, attend);
+    return status;
 }
 
 /* ---- run ---- */
 
-/* In waves that keep the team busy, which bounds the workspace of large batches. y may be x: the output comes last, and each of
- * its elements replaces the one it is added to. */
-static void run(const atl_run_state *run) {
+static void run_samples(const atl_run_state *run) {
     const atl_plan *plan = run->plan;
-    int64_t together = plan->info.workspace_samples;
+    int folds_theta = plan->op.non_local.folds_theta, folds_output = plan->op.non_local.folds_output;
+    if (is_pooled(plan->layer))
+        atl_project_pooled_run(run, &plan->op.non_local.pooled);
+    else
+        atl_project_run(run, &plan->op.non_local.keys);
+    if (!folds_theta)
+        atl_project_run(run, &plan->op.non_local.queries);
+    else
+        atl_project_run(run, &plan->op.non_local.theta);
+    if (folds_theta && atl_run_sample(run, 0).map)
+        atl_panels_copy_x(run, &plan->op.non_local.attend.q);
+    if (folds_output)
+        atl_project_run(run, &plan->op.non_local.values);
+    atl_attend_run(run, &plan->op.non_local.attend);
+    if (!folds_output)
+        atl_project_run(run, &plan->op.non_local.output);
+}
+
+/* In waves that keep the team busy, which bounds the workspace of large batches. y may be x: the output comes last, and a task
+ * that writes positions has read what it needs of them, as no other task does. */
+static void run(const atl_run_state *run) {
+    int64_t together = run->plan->info.workspace_samples;
     for (int64_t first = 0; first < run->batch; first += together) {
         atl_run_state part = atl_run_part(run, first, atl_min(together, run->batch - first));
-        atl_project_run(&part, &plan->op.non_local.project);
-        if (is_pooled(plan->layer))
-            atl_project_pooled_run(&part, &plan->op.non_local.pooled);
-        atl_attend_run(&part, &plan->op.non_local.attend);
-        atl_project_run(&part, &plan->op.non_local.output);
+        run_samples(&part);
     }
 }
 
 static void describe(const atl_plan *plan, atl_text *text) {
-    atl_project_describe(plan, &plan->op.non_local.project, text);
+    int folds_theta = plan->op.non_local.folds_theta, folds_output = plan->op.non_local.folds_output;
     if (is_pooled(plan->layer))
         atl_project_pooled_describe(plan, &plan->op.non_local.pooled, text);
+    else
+        atl_project_describe(plan, &plan->op.non_local.keys, text);
+    atl_text_add(text, "order: theta applied to %s, W to %s\n", folds_theta ? "keys" : "queries",
+                 folds_output ? "values" : "results");
+    atl_project_describe(plan, folds_theta ? &plan->op.non_local.theta : &plan->op.non_local.queries, text);
+    if (folds_output)
+        atl_project_describe(plan, &plan->op.non_local.values, text);
     atl_attend_describe(plan, &plan->op.non_local.attend, text);
-    atl_project_describe(plan, &plan->op.non_local.output, text);
+    if (!folds_output)
+        atl_project_describe(plan, &plan->op.non_local.output, text);
 }
 
 const atl_kind atl_kind_non_local = {

@@ -148,20 +148,29 @@ static void open_tile(const job *j, int64_t index, int64_t tile, query_tile *t) 
         atl_mask_blind(&t->head.mask, t->from, t->used, t->blind);
 }
 
+/* Queries of a head from position i on: `rows` rows of them, those of x or of a panel; further ones are ones. */
+static const float *query_rows(const job *j, const head *head, int64_t i, int64_t *row, int64_t *rows) {
+    int in_x = j->op->queries_in_x && !j->wants_statistics;
+    *row = in_x ? j->run->x_row : ATL_PANEL_ROW;
+    *rows = in_x ? j->run->plan->channels : j->op->d;
+    return in_x ? atl_run_sample(j->run, head->b).x + i
+                : atl_panels_block(j->run, head->b, &head->q, i / ATL_BLOCK) + i % ATL_BLOCK;
+}
+
 /* The queries of a tile, scaled, as lane panels [d][nr]; zero beyond the last. */
 static void load_queries(const job *j, const query_tile *t, float *lanes) {
     const atl_attend_op *op = j->op;
-    int64_t nr = j->kernels->attend.nr;
+    int64_t nr = j->kernels->attend.nr, row = 0, rows = 0;
     for (int64_t p = 0; p < op->tile; p += nr) {
         int64_t i = t->from + p, n = atl_max(0, atl_min(nr, t->used - p));
-        const float *q = n ? atl_panels_block(j->run, t->head.b, &t->head.q, i / ATL_BLOCK) + i % ATL_BLOCK : NULL;
+        const float *q = n ? query_rows(j, &t->head, i, &row, &rows) : NULL;
         for (int64_t l = 0; l < op->d; l++) {
             float *to = lanes + (p * op->d + l * nr);
-            if (n)
-                memcpy(to, q + l * ATL_PANEL_ROW, (size_t)n * sizeof(float));
             memset(to + n, 0, (size_t)(nr - n) * sizeof(float));
-            for (int64_t v = 0; v < n; v++)
-                to[v] *= j->slope;
+            for (int64_t v = 0; v < n && l < rows; v++)
+                to[v] = q[l * row + v] * j->slope;
+            for (int64_t v = 0; v < n && l >= rows; v++)
+                to[v] = j->slope;
         }
     }
 }
@@ -238,10 +247,11 @@ static void store_panel(const job *j, const query_tile *t, int64_t p, atl_attend
     int64_t nr = j->kernels->attend.nr, n = atl_min(nr, t->used - p), i = t->from + p;
     if (op->into_y) {
         atl_sample sample = atl_run_sample(run, t->head.b);
-        j->kernels->finish.fn(nr, op->c, n, op->gamma, state, sample.x + i, run->x_row, sample.y + i, run->y_row);
+        j->kernels->finish.fn(nr, op->c, n, op->gamma, &op->affine, state, sample.x + i, run->x_row, sample.y + i,
+                              run->y_row);
     } else {
         float *to = atl_panels_block(run, t->head.b, &t->head.to, i / ATL_BLOCK) + i % ATL_BLOCK;
-        j->kernels->finish.fn(nr, op->c, n, 0.0f, state, NULL, 0, to, ATL_PANEL_ROW);
+        j->kernels->finish.fn(nr, op->c, n, 0.0f, NULL, state, NULL, 0, to, ATL_PANEL_ROW);
     }
 }
 

@@ -189,6 +189,9 @@ atl_status atl_panels_reserve(struct atl_plan *plan, int64_t rows, int64_t posit
 /* The first row that is meant, of one block. */
 float *atl_panels_block(const struct atl_run_state *run, int64_t b, const atl_panels *panels, int64_t block);
 
+/* The rows of x, then rows of ones. */
+void atl_panels_copy_x(const struct atl_run_state *run, const atl_panels *panels);
+
 /* ---- project: a linear layer over positions: w . in + bias, into panels or into y ---- */
 
 typedef enum atl_source {
@@ -203,12 +206,12 @@ typedef struct atl_project_op {
     atl_source source;
     int tokens;
     int64_t positions;
-    atl_panels from;            /* with ATL_SOURCE_PANELS */
-    int into_y;                 /* y = w . in + bias + residual, channel by channel; else into the panels `to` */
-    int residual;               /* x, with into_y */
-    const float *scale, *shift; /* of a batch norm behind the layer, [m]; or NULL */
+    atl_panels from;   /* with ATL_SOURCE_PANELS */
+    int into_y;        /* y = w . in + bias + residual, channel by channel; else into the panels `to` */
+    int residual;      /* x, with into_y */
+    atl_affine affine; /* of the product; the linear's bias, if that has one */
     /* set by planning */
-    const float *weight, *bias; /* packed for the gemm kernel; bias or NULL */
+    const float *weight; /* packed for the gemm kernel */
     int64_t m, k;
     atl_panels to;
     atl_offset lanes, sums; /* in the slot's scratch: the input as lane panels [ATL_BLOCK/nr][k][nr]; sums of a tile */
@@ -252,7 +255,10 @@ typedef struct atl_attend_op {
     float scale;                        /* of the logits */
     float gamma;
     atl_panels q, k, v; /* head h: d, d and c rows from row + h times as many on */
-    int into_y;         /* else the result goes into the panels `to`, c rows a head */
+    int queries_in_x; /* of one head: queries are x's rows and, if d is more than these, a row of ones. With a map they are
+                           copied to the panels q first (atl_panels_copy_x), as y may be x */
+    int into_y;       /* y = gamma * affine(result) + x, else the result goes into the panels `to`, c rows a head */
+    atl_affine affine;
     atl_panels to;
     int masked;     /* the run's masks count, and causal */
     int causal;     /* key j is visible to query i when j <= i */

@@ -19,6 +19,31 @@ float *atl_panels_block(const atl_run_state *run, int64_t b, const atl_panels *p
     return atl_run_workspace(run, b) + panels->at + (block * panels->rows + panels->row) * ATL_PANEL_ROW;
 }
 
+typedef struct copy_job {
+    const atl_run_state *run;
+    const atl_panels *panels;
+    int64_t blocks;
+} copy_job;
+
+static void copy_block(void *context, int64_t task, int slot) {
+    (void)slot;
+    const copy_job *j = context;
+    const atl_plan *plan = j->run->plan;
+    int64_t b = task / j->blocks, block = task % j->blocks, n = atl_min(ATL_BLOCK, plan->positions - block * ATL_BLOCK);
+    const float *x = atl_run_sample(j->run, b).x + block * ATL_BLOCK;
+    float *to = atl_panels_block(j->run, b, j->panels, block);
+    for (int64_t l = 0; l < plan->channels; l++)
+        memcpy(to + l * ATL_PANEL_ROW, x + l * j->run->x_row, (size_t)n * sizeof(float));
+    for (int64_t l = plan->channels; l < j->panels->rows; l++)
+        for (int64_t i = 0; i < n; i++)
+            to[l * ATL_PANEL_ROW + i] = 1.0f;
+}
+
+void atl_panels_copy_x(const atl_run_state *run, const atl_panels *panels) {
+    copy_job j = {run, panels, atl_ceil_div(run->plan->positions, ATL_BLOCK)};
+    atl_run_tasks(run, copy_block, &j, run->batch * j.blocks);
+}
+
 /* ---- plan ---- */
 
 int64_t atl_project_rows(const atl_kernels *kernels, int64_t k) {
@@ -30,7 +55,8 @@ atl_status atl_project_plan(atl_plan *plan, atl_linear *linear, atl_project_op *
     op->weight = atl_linear_pack(linear, (int)mr);
     if (!op->weight)
         return atl_fail(error, ATL_OUT_OF_MEMORY, "plan: no memory for packed weights");
-    op->bias = linear->bias;
+    if (linear->bias)
+        op->affine.bias = linear->bias;
     op->m = linear->m;
     op->k = linear->k;
     atl_status status = ATL_OK;
@@ -109,9 +135,9 @@ static void multiply_strip(const job *j, int64_t b, int64_t from, int64_t count,
             g.n = op->into_y ? atl_min(nr, count - p) : nr;
             g.a = op->weight + m * op->k;
             g.b = scratch + op->lanes + p * op->k;
-            g.row_bias = op->bias ? op->bias + m : NULL;
-            g.row_scale = op->scale ? op->scale + m : NULL;
-            g.row_shift = op->shift ? op->shift + m : NULL;
+            g.row_bias = op->affine.bias ? op->affine.bias + m : NULL;
+            g.row_scale = op->affine.scale ? op->affine.scale + m : NULL;
+            g.row_shift = op->affine.shift ? op->affine.shift + m : NULL;
             g.residual = residual ? residual + m * g.residual_row + p : NULL;
             g.y = y + m * g.y_row + p;
             g.sums = op->into_y ? scratch + op->sums : g.y;
