@@ -175,6 +175,37 @@
 #define ATL_KIND_SELF_ATTENTION_CHANNEL "self-attention-channel"
 
 /*
+ * "non-local": non-local block, embedded Gaussian. Wang, Girshick, Gupta, He, "Non-local Neural Networks", CVPR 2018.
+ *
+ *     q = theta x + b, k = phi x + b [d, N];  v = g x + b [G, N];  sub-sampled: k and v max-pooled, [., N1]
+ *     f[i, j] = softmax over j of scale * sum_d q[d, i] k[d, j]
+ *     y[c, i] = bn(sum_o W[c, o] sum_j f[i, j] v[o, j] + b[c]) + x[c, i]
+ *
+ *   sample     [C, L], [C, H, W] or [C, T, H, W] -> the same shape; map f [N, N1], N1 = N without sub-sampling. Weights over 1, 2
+ *              or 3 axes demand that rank, [d, C] takes each
+ *   weights    theta.weight [d, C, 1...], phi.weight [d, C, 1...], g.weight [G, C, 1...], W.weight [C, G, 1...], all of one
+ *              rank; d and G are free. phi.0 and g.0 instead of phi and g: sub-sampled by windows of 2, (2, 2) or (1, 2, 2), floor.
+ *              W.0 instead of W: batch norm W.1.weight, W.1.running_mean, W.1.running_var, optional W.1.bias [C] behind it.
+ *              Optional biases: theta.bias, phi.bias or phi.0.bias [d], g.bias or g.0.bias [G], W.bias or W.0.bias [C]
+ *   scale      of the logits; 1 by default
+ *   eps        of the batch norm; 1e-5 by default
+ *   cost       2*N*C*(d + G) FLOPs for keys and values, N*N1 exponentials, and the least of each of these pairs, which the
+ *              shape of a sample decides: 2*N*d*(C + N1), or 2*N1*C*(d + N) where theta is applied to the keys instead of the
+ *              queries; 2*N*G*(C + N1), or 2*N1*C*(G + N) where W is applied to the values instead of the result
+ *   workspace  about 4*1.07*(N*d + N*G + N1*(d + G)) bytes a sample, lengths rounded up to multiples of 256 (below 2,048 positions
+ *              with as many keys up to 8*N*(G + 2) more). Where theta is applied to keys, C counts instead of d (touched for
+ *              maps alone); where W is applied to values, N*G is not there; N1*C more for either. A batch larger than what
+ *              keeps the team busy takes no more (atl_plan_info.workspace_samples)
+ *
+ * A NaN in a key makes its whole sample NaN, as in PyTorch; max-pooling keeps it. Positions that the pooling leaves over are no
+ * keys. Weights below 2^-126 of a row's largest are 0. Where |score * scale| or a product of weights with one another passes
+ * 1e30 (an infinity in x does), NaN may appear that an eager implementation would not give. y may be x. Example:
+ *
+ *     attentile run block.safetensors --layer non-local --prefix layer3.nl. --input x.npy --output y.npy --map f.npy
+ */
+#define ATL_KIND_NON_LOCAL "non-local"
+
+/*
  * "multi-head": multi-head attention. Vaswani et al., "Attention Is All You Need", NeurIPS 2017.
  *
  *     q = Wq x + bq, k = Wk key + bk, v = Wv value + bv; heads are slices of D/h features
