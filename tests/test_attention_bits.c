@@ -93,6 +93,8 @@ Test(attention_bits, hidden_keys_leak_nothing) {
     for (int n = 0; n < HIDE_WAYS * 2 * 3 * 2; n++) {
         int way = n % HIDE_WAYS, tensor = n / 18 ? KEY : VALUE;
         bool all = n / HIDE_WAYS % 2;
+        if (way == HIDE_CAUSAL && all) /* the rule has no such form */
+            continue;
         char what[96];
         snprintf(what, sizeof what, "%g in %s hidden by %s, %s", (double)values[n / 6 % 3],
                  tensor == KEY ? "keys" : "values", ways[way], all ? "from all" : "from some");
@@ -161,7 +163,7 @@ Test(attention_bits, nan_query_poisons_its_row_alone) {
 /* ---------------------------------------------------------------- the same bits */
 
 static const sizes same[] = {
-    {3, 2, 257, 255, 8, 40},
+    {3, 1, 257, 255, 8, 40},
     {3, 1, 2, 1300, 65, 3}, /* several chunks of keys */
     {2, 3, 31, 601, 1, 8},
     {5, 2, 33, 33, 40, 65}, /* packed in one buffer */
