@@ -73,6 +73,22 @@ static atl_status check_sizes(const atl_attention_args *a, atl_error *error) {
     return ATL_OK;
 }
 
+/* What is neither a size nor a stride. */
+static atl_status check_others(const atl_attention_args *a, atl_error *error) {
+    const struct {
+        const char *name;
+        const void *data;
+    } optional[] = {{"map", a->map}, {"additive", a->additive}};
+    for (size_t i = 0; i < sizeof optional / sizeof *optional; i++)
+        if ((uintptr_t)optional[i].data % sizeof(float))
+            return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: expected a pointer aligned to a float, got %p",
+                            optional[i].name, optional[i].data);
+    if (isinf(a->scale))
+        return atl_fail(error, ATL_INVALID_ARGUMENT,
+                        "scale: expected a finite number, or NaN for 1/sqrt(key_dim), got %g", (double)a->scale);
+    return ATL_OK;
+}
+
 static atl_status span_tensor(tensor *t, atl_error *error) {
     static const char *const axes[] = {"batch", "head", "position", "feature"};
     if (!t->data || (uintptr_t)t->data % sizeof(float))
@@ -124,18 +140,12 @@ static int64_t mask_count(int rank, const int64_t *shape) {
 static atl_status check_overlap(const atl_run_state *run, const atl_attention_args *a, const tensor t[TENSORS],
                                 atl_error *error) {
     enum { FLOAT = sizeof(float) };
-    int64_t map = 0;
-    if (a->map && (!atl_mul(a->batch * a->heads, run->map_rows.count, &map) || !atl_mul(map, a->keys, &map) ||
-                   map > INT64_MAX / 8))
-        return atl_fail(error, ATL_INVALID_ARGUMENT, "map: more bytes than an address space has");
-    if ((uintptr_t)a->map % FLOAT || (uintptr_t)a->additive % FLOAT)
-        return atl_fail(error, ATL_INVALID_ARGUMENT, "map or additive: not aligned to a float");
     const struct {
         const char *name;
         const void *data;
         int64_t bytes;
     } parts[] = {{"output", a->output, t[OUTPUT].extent * FLOAT},
-                 {"map", a->map, map * FLOAT},
+                 {"map", a->map, run->map_stride * a->batch * FLOAT},
                  {"query", a->query, t[QUERY].extent * FLOAT},
                  {"key", a->key, t[KEY].extent * FLOAT},
                  {"value", a->value, t[VALUE].extent * FLOAT},
@@ -191,8 +201,11 @@ static atl_status make_plan(atl_plan *plan, const atl_attention_args *a, const t
         status = plan_view(plan, ATL_SOURCE_PANELS, &t[OUTPUT], &op->to, &plan->op.attention.output, error);
     if (status == ATL_OK)
         status = atl_attend_plan(plan, op, error);
-    plan->info.workspace_fixed *= atl_pool_threads(plan->engine->pool);
-    plan->info.workspace_samples = atl_attend_samples(plan, op);
+    if (status == ATL_OK &&
+        !atl_mul(plan->info.workspace_fixed, atl_pool_threads(plan->engine->pool), &plan->info.workspace_fixed))
+        status = atl_fail(error, ATL_OUT_OF_MEMORY, "attention: the scratch of the team cannot be represented");
+    if (status == ATL_OK)
+        plan->info.workspace_samples = atl_attend_samples(plan, op);
     return status;
 }
 
@@ -209,6 +222,15 @@ static void run_waves(const atl_run_state *run) {
         atl_attend_run(&part, &plan->op.attention.attend);
         atl_view_run(&part, &plan->op.attention.output);
     }
+}
+
+static atl_status size_map(atl_run_state *run, const atl_attention_args *a, atl_error *error) {
+    int64_t floats;
+    if (!atl_mul(a->heads, run->map_rows.count, &run->map_stride) ||
+        !atl_mul(run->map_stride, a->keys, &run->map_stride) || !atl_mul(run->map_stride, a->batch, &floats) ||
+        floats > INT64_MAX / 8)
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "map: more bytes than an address space has");
+    return ATL_OK;
 }
 
 static atl_status bind(atl_run_state *run, const atl_attention_args *a, atl_error *error) {
@@ -233,8 +255,7 @@ static atl_status bind(atl_run_state *run, const atl_attention_args *a, atl_erro
     atl_status status = atl_bind_masks(run, &o, error);
     if (status == ATL_OK && (a->map || a->map_rows || a->map_row_count))
         status = atl_bind_map(run, a->map != NULL, &o, error);
-    run->map_stride = a->heads * run->map_rows.count * a->keys;
-    return status;
+    return status == ATL_OK ? size_map(run, a, error) : status;
 }
 
 static atl_status attend(atl_engine *engine, const atl_attention_args *a, atl_error *error) {
@@ -245,6 +266,8 @@ static atl_status attend(atl_engine *engine, const atl_attention_args *a, atl_er
         status = span_tensor(&tensors[i], error);
     if (status == ATL_OK)
         status = check_apart(&tensors[OUTPUT], error);
+    if (status == ATL_OK)
+        status = check_others(a, error);
     atl_layer layer = {.kind = &attention_kind};
     atl_plan plan = {.layer = &layer, .engine = engine};
     atl_run_state run = {.plan = &plan};

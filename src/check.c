@@ -39,11 +39,12 @@ static ranges sample_ranges(const atl_run_state *run, int64_t b) {
     int64_t x = (plan->channels - 1) * run->x_row + plan->positions + others * run->x_stride;
     int64_t y = (plan->out_channels - 1) * run->y_row + plan->out_positions + others * run->y_stride;
     int64_t map = sample.map ? run->map_rows.count * atl_map_keys(plan) * atl_map_heads(plan) : 0;
-    int64_t key = plan->heads ? plan->key_length * plan->positions : 0; /* x stands in: it is looked at as x */
+    int64_t key = plan->heads ? plan->key_length * plan->positions : 0;
+    int same_length = plan->key_length == plan->channels; /* x stands in: it is looked at as x */
     ranges r = {
         {[PART_X] = range_of(sample.x, x), [PART_Y] = range_of(sample.y, y), [PART_MAP] = range_of(sample.map, map)}};
-    r.of[PART_KEY] = range_of(sample.key, sample.key == sample.x ? 0 : key);
-    r.of[PART_VALUE] = range_of(sample.value, sample.value == sample.x ? 0 : key);
+    r.of[PART_KEY] = range_of(sample.key, same_length && sample.key == sample.x ? 0 : key);
+    r.of[PART_VALUE] = range_of(sample.value, same_length && sample.value == sample.x ? 0 : key);
     r.of[PART_MASK] =
         (range){(uintptr_t)sample.mask, (uintptr_t)sample.mask + (sample.mask ? (size_t)run->mask.size : 0)};
     r.of[PART_ADDITIVE] = range_of(sample.additive, sample.additive ? run->additive.size : 0);
@@ -51,7 +52,7 @@ static ranges sample_ranges(const atl_run_state *run, int64_t b) {
 }
 
 static int overlap(range a, range b) {
-    return a.begin < b.end && b.begin < a.end;
+    return a.begin < a.end && b.begin < b.end && a.begin < b.end && b.begin < a.end;
 }
 
 static int same(range a, range b) {
@@ -75,7 +76,7 @@ static atl_status check_pointers(const atl_run_state *run, int64_t b, int wants_
     if (((uintptr_t)sample.x | (uintptr_t)sample.y | (uintptr_t)sample.map) % sizeof(float))
         return atl_fail(error, ATL_INVALID_ARGUMENT, "x, y or map of sample %lld: not aligned to a float",
                         (long long)b);
-    return atl_check_inputs(run, b, &sample, error);
+    return atl_check_inputs(run, b, error);
 }
 
 static atl_status overlap_error(const atl_run_state *run, part a, int64_t i, part b, int64_t j, atl_error *error) {

@@ -5,8 +5,12 @@
 #include "plan.h"
 #include "text.h"
 
+static const char *first_of(const void *key, const void *value, const void *mask, const void *additive) {
+    return key ? "key" : value ? "value" : mask ? "mask" : additive ? "additive" : NULL;
+}
+
 static atl_status refuse(const atl_run_state *run, const atl_run_options *o, atl_error *error) {
-    const char *given = o->key ? "key" : o->value ? "value" : o->mask ? "mask" : o->additive ? "additive" : NULL;
+    const char *given = first_of(o->key, o->value, o->mask, o->additive);
     if (given)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: %s takes none (expected NULL)", given,
                         run->plan->layer->kind->name);
@@ -79,14 +83,19 @@ atl_status atl_bind_inputs(atl_run_state *run, const atl_run_options *o, atl_err
     return status;
 }
 
-atl_status atl_check_inputs(const atl_run_state *run, int64_t b, const atl_sample *sample, atl_error *error) {
+atl_status atl_check_inputs(const atl_run_state *run, int64_t b, atl_error *error) {
     const atl_plan *plan = run->plan;
-    const char *stands_in = sample->key == sample->x ? "key" : sample->value == sample->x ? "value" : NULL;
-    if (plan->heads && stands_in && plan->key_length != plan->channels)
+    atl_sample given = atl_run_given(run, b);
+    const char *idle = first_of(given.key, given.value, given.mask, given.additive);
+    if (!plan->heads && idle)
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "%s of sample %lld: %s takes none (expected NULL)", idle,
+                        (long long)b, plan->layer->kind->name);
+    const char *missing = !given.key ? "key" : !given.value ? "value" : NULL;
+    if (plan->heads && missing && plan->key_length != plan->channels)
         return atl_fail(error, ATL_INVALID_ARGUMENT,
-                        "%s of sample %lld: x cannot stand in for it (expected %lld positions, x has %lld)", stands_in,
+                        "%s of sample %lld: x cannot stand in for it (expected %lld positions, x has %lld)", missing,
                         (long long)b, (long long)plan->key_length, (long long)plan->channels);
-    if (((uintptr_t)sample->key | (uintptr_t)sample->value | (uintptr_t)sample->additive) % sizeof(float))
+    if (((uintptr_t)given.key | (uintptr_t)given.value | (uintptr_t)given.additive) % sizeof(float))
         return atl_fail(error, ATL_INVALID_ARGUMENT, "key, value or additive of sample %lld: not aligned to a float",
                         (long long)b);
     return ATL_OK;

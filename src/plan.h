@@ -80,7 +80,8 @@ typedef struct atl_run_state {
     char *workspace;
 } atl_run_state;
 
-/* The pointers of sample b. */
+/* The pointers of sample b as the caller gave them, and with x in place of a key and a value that are NULL. */
+atl_sample atl_run_given(const atl_run_state *run, int64_t b);
 atl_sample atl_run_sample(const atl_run_state *run, int64_t b);
 /* The part of a run that samples [first, first + count) are, over the same workspace. */
 atl_run_state atl_run_part(const atl_run_state *run, int64_t first, int64_t count);
@@ -129,7 +130,7 @@ atl_status atl_bind_masks(atl_run_state *run, const atl_run_options *options, at
  * of the plan are set. */
 atl_status atl_bind_inputs(atl_run_state *run, const atl_run_options *options, atl_error *error);
 /* Those of one sample. */
-atl_status atl_check_inputs(const atl_run_state *run, int64_t b, const atl_sample *sample, atl_error *error);
+atl_status atl_check_inputs(const atl_run_state *run, int64_t b, atl_error *error);
 
 /* Overlap and range checks of a run: outputs against inputs and one another. */
 atl_status atl_check_run(const atl_run_state *run, atl_error *error);

@@ -28,13 +28,17 @@ static atl_sample dense_sample(const atl_run_state *run, int64_t b) {
                         .additive = f->additive ? f->additive + b * run->additive.sample : NULL};
 }
 
-atl_sample atl_run_sample(const atl_run_state *run, int64_t b) {
+atl_sample atl_run_given(const atl_run_state *run, int64_t b) {
     atl_sample sample = {0};
-    if (run->samples)
-        memcpy(&sample, run->samples + (size_t)b * run->sample_size,
-               run->sample_size < sizeof sample ? run->sample_size : sizeof sample);
-    else
-        sample = dense_sample(run, b);
+    if (!run->samples)
+        return dense_sample(run, b);
+    memcpy(&sample, run->samples + (size_t)b * run->sample_size,
+           run->sample_size < sizeof sample ? run->sample_size : sizeof sample);
+    return sample;
+}
+
+atl_sample atl_run_sample(const atl_run_state *run, int64_t b) {
+    atl_sample sample = atl_run_given(run, b);
     if (run->plan->heads) {
         sample.key = sample.key ? sample.key : sample.x;
         sample.value = sample.value ? sample.value : sample.x;

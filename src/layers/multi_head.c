@@ -119,9 +119,9 @@ static atl_status plan(atl_plan *plan, atl_error *error) {
     if (status == ATL_OK) {
         atl_join_op *join = &plan->op.multi_head.join;
         *join = (atl_join_op){.from = plan->op.multi_head.attend.to, .positions = plan->channels};
+        plan->info.workspace_samples = atl_attend_samples(plan, &plan->op.multi_head.attend);
         status = atl_join_plan(plan, &plan->layer->linears[3], join, error);
     }
-    plan->info.workspace_samples = atl_attend_samples(plan, &plan->op.multi_head.attend);
     return status;
 }
 

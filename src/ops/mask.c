@@ -60,14 +60,16 @@ atl_sight atl_mask_sight(const atl_mask *m, int64_t query, int64_t count, const 
     return sight;
 }
 
-/* An additive value in the unit of scores, log2(e) times it: the infinities have a meaning of their own. */
+/* An additive value in the unit of scores, log2(e) times it: the infinities have a meaning of their own. Where frameworks
+ * mean "masked" they write -FLT_MAX: stays above the floor that maxima start from, so that a row of nothing else is a mean. */
 static float additive_bias(float value) {
+    const float least = -1e30f, largest = 0x1.fffffep+127f;
     if (value == -INFINITY)
         return value;
     float bias = value * 1.44269504f;
-    return bias > 0x1.fffffep+127f    ? value == INFINITY ? NAN : 0x1.fffffep+127f
-           : bias < -0x1.fffffep+127f ? -0x1.fffffep+127f
-                                      : bias;
+    if (bias > largest)
+        return value == INFINITY ? NAN : largest;
+    return bias < least ? least : bias;
 }
 
 void atl_mask_bias(const atl_mask *m, int64_t query, int blind, int64_t key, int64_t keys, float *bias, int64_t step) {
