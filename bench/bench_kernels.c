@@ -95,7 +95,7 @@ static void bench_fc(bench_state *state, atl_fc_fn *kernel, kernel_bench *b) {
     int64_t m = b->shape->rows, k = b->shape->n;
     float *x = array(b, k), *w = array(b, ceil_to(m, 16) * k), *bias = array(b, m), *out = array(b, m);
     while (bench_next(state))
-        kernel(x, k, w, bias, m, out);
+        kernel(x, 1, 0, k, w, bias, m, out, 0);
     report_flops(state, 2.0 * (double)(m * k));
 }
 

@@ -43,8 +43,10 @@ typedef void atl_scale_fn(const float *x, float *y, int64_t n, int64_t rows, int
                           const float *scale, int stream, const float *ahead, float *sums, float *maxima);
 
 /* Fully connected: out[j] = sum over i < k of w[j][i]*x[i] + bias[j], j < m; bias may be NULL (no addition). `w` is
- * packed [ceil(m/16)][k][16], zero filled. */
-typedef void atl_fc_fn(const float *x, int64_t k, const float *w, const float *bias, int64_t m, float *out);
+ * packed [ceil(m/16)][k][16], zero filled. The same for `vectors` vectors, x_step and out_step apart, which share a read of
+ * the weights. */
+typedef void atl_fc_fn(const float *x, int64_t vectors, int64_t x_step, int64_t k, const float *w, const float *bias,
+                       int64_t m, float *out, int64_t out_step);
 
 /* y[i] = f(x[i]) for i < n; y == x is allowed. */
 typedef enum atl_unary {

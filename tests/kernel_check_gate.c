@@ -112,15 +112,20 @@ void check_scale(check *c, atl_scale_fn *kernel, atl_scale_fn *reference) {
 void check_fc(check *c, atl_fc_fn *kernel, atl_fc_fn *reference) {
     for (int64_t k = 1; k <= 257; k = next_size(c, k)) {
         int64_t m = pick(c, 1, 140), packed = (m + ATL_SUM_LANES - 1) / ATL_SUM_LANES * ATL_SUM_LANES * k;
-        float *x = array(c, 0, k), *w = array(c, 1, packed), *bias = array(c, 2, m), *out = array(c, 3, m);
-        float *want = array(c, 4, m);
-        k % 4 ? fill_plain(c, x, k, 1.0f) : fill_special(c, x, k);
+        int64_t vectors = pick(c, 1, 6), x_step = k + pick(c, 0, 3), out_step = m + pick(c, 0, 3);
+        int64_t xs = (vectors - 1) * x_step + k, outs = (vectors - 1) * out_step + m;
+        float *x = array(c, 0, xs), *w = array(c, 1, packed), *bias = array(c, 2, m), *out = array(c, 3, outs);
+        float *want = array(c, 4, outs);
+        k % 4 ? fill_plain(c, x, xs, 1.0f) : fill_special(c, x, xs);
+        memset(out, 0, (size_t)outs * sizeof *out);
+        memset(want, 0, (size_t)outs * sizeof *want);
         fill_plain(c, w, packed, 1.0f);
         fill_plain(c, bias, m, 1.0f);
         for (int with_bias = 0; with_bias < 2; with_bias++) {
-            kernel(x, k, w, with_bias ? bias : NULL, m, out);
-            reference(x, k, w, with_bias ? bias : NULL, m, want);
-            verdict(c, same_bits(c, out, want, m), "k %lld m %lld bias %d", (long long)k, (long long)m, with_bias);
+            kernel(x, vectors, x_step, k, w, with_bias ? bias : NULL, m, out, out_step);
+            reference(x, vectors, x_step, k, w, with_bias ? bias : NULL, m, want, out_step);
+            verdict(c, same_bits(c, out, want, outs), "k %lld m %lld vectors %lld bias %d", (long long)k, (long long)m,
+                    (long long)vectors, with_bias);
         }
     }
 }

@@ -4,59 +4,103 @@
 
 /* ---- fully connected: lanes = outputs ---- */
 
-/* Packs of 16 outputs that are computed side by side: one alone would wait for its own additions. */
-enum { PACKS = 4 };
+/* Packs of 16 outputs, and vectors, that are computed side by side: one alone would wait for its own additions. Of several
+ * vectors there are enough chains for fewer packs where registers are few. */
+enum { PACKS = 4, VECTORS = 4, SHARED_PACKS = VL == 16 ? 4 : 1 };
 
-/* `packs` packs of 16 outputs, of which `m` exist: blocks of K from zero and in order, added in order. */
-V_INLINE void fc_packs(int packs, const float *x, int64_t k, const float *w, const float *bias, int64_t m, float *out) {
-    vf total[PACKS][NV16];
+typedef struct fc_call {
+    const float *x;
+    int64_t x_step, k;
+    const float *w, *bias;
+    int64_t m;
+    float *out;
+    int64_t out_step;
+} fc_call;
+
+/* `packs` packs of 16 outputs from output j on, of which m - j exist, for `vectors` vectors from `first` on: blocks of K from
+ * zero and in order, added in order. */
+V_INLINE void fc_packs(int packs, int vectors, const fc_call *c, int64_t first, int64_t j) {
+    const float *x = c->x + first * c->x_step, *w = c->w + j * c->k;
+    vf total[VECTORS][PACKS][NV16];
     int64_t k0 = 0;
     do {
-        int64_t end = k - k0 < ATL_BLOCK ? k : k0 + ATL_BLOCK;
-        vf acc[PACKS][NV16];
+        int64_t end = c->k - k0 < ATL_BLOCK ? c->k : k0 + ATL_BLOCK;
+        vf acc[VECTORS][PACKS][NV16];
         UNROLL
-        for (int p = 0; p < packs; p++) {
-            UNROLL
-            for (int v = 0; v < NV16; v++)
-                acc[p][v] = v_zero();
-        }
-        for (int64_t i = k0; i < end; i++) {
-            vf a = v_set(x[i]);
+        for (int u = 0; u < vectors; u++) {
             UNROLL
             for (int p = 0; p < packs; p++) {
                 UNROLL
                 for (int v = 0; v < NV16; v++)
-                    acc[p][v] = v_fma(v_load(w + (p * k + i) * ATL_SUM_LANES + v * VL), a, acc[p][v]);
+                    acc[u][p][v] = v_zero();
+            }
+        }
+        for (int64_t i = k0; i < end; i++) {
+            UNROLL
+            for (int p = 0; p < packs; p++) {
+                UNROLL
+                for (int v = 0; v < NV16; v++) {
+                    vf weight = v_load(w + (p * c->k + i) * ATL_SUM_LANES + v * VL);
+                    UNROLL
+                    for (int u = 0; u < vectors; u++)
+                        acc[u][p][v] = v_fma(weight, v_set(x[u * c->x_step + i]), acc[u][p][v]);
+                }
             }
         }
         UNROLL
-        for (int p = 0; p < packs; p++) {
+        for (int u = 0; u < vectors; u++) {
             UNROLL
-            for (int v = 0; v < NV16; v++)
-                total[p][v] = k0 ? v_add(total[p][v], acc[p][v]) : acc[p][v];
+            for (int p = 0; p < packs; p++) {
+                UNROLL
+                for (int v = 0; v < NV16; v++)
+                    total[u][p][v] = k0 ? v_add(total[u][p][v], acc[u][p][v]) : acc[u][p][v];
+            }
         }
         k0 = end;
-    } while (k0 < k);
+    } while (k0 < c->k);
     UNROLL
-    for (int p = 0; p < packs; p++) {
+    for (int u = 0; u < vectors; u++) {
         UNROLL
-        for (int v = 0; v < NV16; v++) {
-            int64_t at = p * ATL_SUM_LANES + v * VL, n = m - at;
-            if (n <= 0)
-                continue;
-            if (bias)
-                total[p][v] = v_add(total[p][v], v_load_part(bias + at, n));
-            v_store_part(out + at, n, total[p][v]);
+        for (int p = 0; p < packs; p++) {
+            UNROLL
+            for (int v = 0; v < NV16; v++) {
+                int64_t at = j + p * ATL_SUM_LANES + v * VL, n = c->m - at;
+                if (n <= 0)
+                    continue;
+                vf sum = total[u][p][v];
+                if (c->bias)
+                    sum = v_add(sum, v_load_part(c->bias + at, n));
+                v_store_part(c->out + (first + u) * c->out_step + at, n, sum);
+            }
         }
     }
 }
 
-void KERNEL(fc)(const float *x, int64_t k, const float *w, const float *bias, int64_t m, float *out) {
+/* All outputs of one vector, and of VECTORS. */
+static void fc_one(const fc_call *c, int64_t first) {
     int64_t j = 0;
-    for (; m - j > (PACKS - 1) * ATL_SUM_LANES; j += PACKS * ATL_SUM_LANES)
-        fc_packs(PACKS, x, k, w + j * k, bias ? bias + j : 0, m - j, out + j);
-    for (; j < m; j += ATL_SUM_LANES)
-        fc_packs(1, x, k, w + j * k, bias ? bias + j : 0, m - j, out + j);
+    for (; c->m - j > (PACKS - 1) * ATL_SUM_LANES; j += PACKS * ATL_SUM_LANES)
+        fc_packs(PACKS, 1, c, first, j);
+    for (; j < c->m; j += ATL_SUM_LANES)
+        fc_packs(1, 1, c, first, j);
+}
+
+static void fc_several(const fc_call *c, int64_t first) {
+    int64_t j = 0;
+    for (; c->m - j > (SHARED_PACKS - 1) * ATL_SUM_LANES; j += SHARED_PACKS * ATL_SUM_LANES)
+        fc_packs(SHARED_PACKS, VECTORS, c, first, j);
+    for (; j < c->m; j += ATL_SUM_LANES)
+        fc_packs(1, VECTORS, c, first, j);
+}
+
+void KERNEL(fc)(const float *x, int64_t vectors, int64_t x_step, int64_t k, const float *w, const float *bias,
+                int64_t m, float *out, int64_t out_step) {
+    fc_call c = {x, x_step, k, w, bias, m, out, out_step};
+    int64_t u = 0;
+    for (; u + VECTORS <= vectors; u += VECTORS)
+        fc_several(&c, u);
+    for (; u < vectors; u++)
+        fc_one(&c, u);
 }
 
 /* ---- activations and gates ---- */

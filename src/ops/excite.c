@@ -12,8 +12,10 @@
 #include "ops.h"
 
 enum {
-    FC_LANES = 16,           /* the fc kernel's packing */
-    GROUP_FLOATS = 64 * 1024 /* channels of a split sample's task hold about this much */
+    FC_LANES = 16,            /* the fc kernel's packing */
+    GROUP_FLOATS = 64 * 1024, /* channels of a split sample's task hold about this much */
+    TOGETHER = 4,             /* samples that share a read of weights: what the fc kernel takes at once */
+    GROUPS_PER_THREAD = 2
 };
 
 atl_status atl_excite_plan(atl_plan *plan, atl_linear *fc1, atl_linear *fc2, int64_t positions, atl_excite_op *op,
@@ -49,25 +51,30 @@ void atl_excite_squeeze(const atl_kernels *kernels, const atl_excite_op *op, flo
         kernels->sum.fn(x + from * x_row, op->positions, count, x_row, sums);
 }
 
-/* out may be the pooled channels themselves. */
-static void mlp(const atl_kernels *k, const atl_excite_op *op, const float *pooled, float *inner, float *out) {
-    k->fc.fn(pooled, op->channels, op->w1, op->b1, op->hidden, inner);
-    k->unary.fn(inner, inner, op->hidden, op->activation, 0.0f);
-    k->fc.fn(inner, op->hidden, op->w2, op->b2, op->channels, out);
+/* From the pooled channels of `samples` samples, `step` floats apart; out may be these themselves. */
+static void mlp(const atl_kernels *k, const atl_excite_op *op, int64_t samples, int64_t step, float *workspace,
+                atl_offset pooled, atl_offset out) {
+    float *inner = workspace + op->inner;
+    k->fc.fn(workspace + pooled, samples, step, op->channels, op->w1, op->b1, op->hidden, inner, step);
+    for (int64_t s = 0; s < samples; s++)
+        k->unary.fn(inner + s * step, inner + s * step, op->hidden, op->activation, 0.0f);
+    k->fc.fn(inner, samples, step, op->hidden, op->w2, op->b2, op->channels, workspace + out, step);
 }
 
-const float *atl_excite_factors(const atl_kernels *kernels, const atl_excite_op *op, float *workspace) {
-    float *mean = workspace + op->mean, *max = workspace + op->max, *factor = workspace + op->factor;
-    for (int64_t i = 0; i < op->channels; i++)
-        mean[i] /= (float)op->positions;
-    mlp(kernels, op, mean, workspace + op->inner, factor);
-    if (op->with_max) {
-        mlp(kernels, op, max, workspace + op->inner, max);
+void atl_excite_factors(const atl_kernels *kernels, const atl_excite_op *op, int64_t samples, int64_t step,
+                        float *workspace) {
+    for (int64_t s = 0; s < samples; s++)
         for (int64_t i = 0; i < op->channels; i++)
+            workspace[s * step + op->mean + i] /= (float)op->positions;
+    mlp(kernels, op, samples, step, workspace, op->mean, op->factor);
+    if (op->with_max)
+        mlp(kernels, op, samples, step, workspace, op->max, op->max);
+    for (int64_t s = 0; s < samples; s++) {
+        float *factor = workspace + s * step + op->factor, *max = workspace + s * step + op->max;
+        for (int64_t i = 0; i < op->channels && op->with_max; i++)
             factor[i] += max[i];
+        kernels->unary.fn(factor, factor, op->channels, op->gate, op->alpha);
     }
-    kernels->unary.fn(factor, factor, op->channels, op->gate, op->alpha);
-    return factor;
 }
 
 /* ---- the whole layer ---- */
@@ -77,7 +84,8 @@ typedef struct job {
     const atl_excite_op *op;
     const atl_kernels *kernels;
     atl_schedule schedule;
-    int64_t groups; /* of a split sample */
+    int64_t groups;   /* of a split sample */
+    int64_t together; /* samples that share a read of the weights */
 } job;
 
 /* Sums (and maxima) of channels [from, from + count) of sample b. */
@@ -86,8 +94,9 @@ static void squeeze(const job *j, int64_t b, int64_t from, int64_t count) {
     atl_excite_squeeze(j->kernels, j->op, atl_run_workspace(run, b), atl_run_sample(run, b).x, run->x_row, from, count);
 }
 
-static void excite(const job *j, int64_t b) {
-    atl_excite_factors(j->kernels, j->op, atl_run_workspace(j->run, b));
+static void excite(const job *j, int64_t b, int64_t samples) {
+    atl_excite_factors(j->kernels, j->op, samples, j->run->plan->info.workspace_per_sample / (int64_t)sizeof(float),
+                       atl_run_workspace(j->run, b));
 }
 
 /* Scales channels [from, from + count) of sample b; those of sample `next` are reduced meanwhile, unless it is negative. */
@@ -111,9 +120,28 @@ static void sample_run(void *context, int64_t task, int slot) {
     int64_t end = atl_min(first + j->schedule.run_length, j->run->batch);
     squeeze(j, first, 0, channels);
     for (int64_t b = first; b < end; b++) {
-        excite(j, b);
+        excite(j, b, 1);
         scale(j, b, 0, channels, b + 1 < end ? b + 1 : -1);
     }
+}
+
+/* A few samples that share a read of the weights. */
+static void sample_group(void *context, int64_t task, int slot) {
+    (void)slot;
+    const job *j = context;
+    int64_t channels = j->op->channels, first = task * j->together;
+    int64_t count = atl_min(j->together, j->run->batch - first);
+    for (int64_t b = first; b < first + count; b++)
+        squeeze(j, b, 0, channels);
+    excite(j, first, count);
+    for (int64_t b = first; b < first + count; b++)
+        scale(j, b, 0, channels, -1);
+}
+
+/* How many samples share a read of the weights, where these are more than a sample. */
+static int64_t samples_together(const atl_run_state *run, const atl_excite_op *op) {
+    int64_t fair = run->batch / (GROUPS_PER_THREAD * atl_pool_threads(run->plan->engine->pool));
+    return 2 * op->hidden < op->positions ? 1 : atl_max(1, atl_min(TOGETHER, fair));
 }
 
 static int64_t group_size(const job *j, int64_t group) {
@@ -129,7 +157,7 @@ static void squeeze_group(void *context, int64_t task, int slot) {
 
 static void excite_sample(void *context, int64_t task, int slot) {
     (void)slot;
-    excite(context, task);
+    excite(context, task, 1);
 }
 
 static void scale_group(void *context, int64_t task, int slot) {
@@ -141,7 +169,16 @@ static void scale_group(void *context, int64_t task, int slot) {
 
 void atl_excite_run(const atl_run_state *run, const atl_excite_op *op) {
     const atl_plan *plan = run->plan;
-    job j = {run, op, &plan->engine->kernels, atl_run_schedule(run), atl_ceil_div(op->channels, op->channel_group)};
+    job j = {run,
+             op,
+             &plan->engine->kernels,
+             atl_run_schedule(run),
+             atl_ceil_div(op->channels, op->channel_group),
+             samples_together(run, op)};
+    if (j.schedule.whole && !j.schedule.stream && j.together > 1) {
+        atl_run_tasks(run, sample_group, &j, atl_ceil_div(run->batch, j.together));
+        return;
+    }
     if (j.schedule.whole) {
         atl_run_tasks(run, sample_run, &j, atl_ceil_div(run->batch, j.schedule.run_length));
         return;

@@ -42,7 +42,8 @@ void atl_excite_describe(const struct atl_plan *plan, const atl_excite_op *op, a
  * Sums (and maxima) of channels [from, from + count) of x; then the factors of all channels. */
 void atl_excite_squeeze(const atl_kernels *kernels, const atl_excite_op *op, float *workspace, const float *x,
                         int64_t x_row, int64_t from, int64_t count);
-const float *atl_excite_factors(const atl_kernels *kernels, const atl_excite_op *op, float *workspace);
+void atl_excite_factors(const atl_kernels *kernels, const atl_excite_op *op, int64_t samples, int64_t step,
+                        float *workspace);
 
 /* ---- pixel gate: y = x * sigmoid(conv([mean over channels, max over channels])), samples [C, H, W] ---- */
 

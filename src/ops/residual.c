@@ -158,7 +158,7 @@ static void whole_sample(void *context, int64_t task, int slot) {
     int64_t threads = atl_pool_threads(j->run->plan->engine->pool);
     place p = sample_place(j, task, j->run->batch < threads ? task : slot, slot);
     convolve(j, &p, 0, 1);
-    atl_excite_factors(j->kernels, &j->op->excite, p.workspace);
+    atl_excite_factors(j->kernels, &j->op->excite, 1, 0, p.workspace);
     pool_strip(j, &p, 0);
     for (int64_t strip = 1; strip < j->strips; strip++) {
         pool_strip(j, &p, strip);
@@ -176,7 +176,7 @@ static void convolve_task(void *context, int64_t task, int slot) {
 static void excite_task(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
-    atl_excite_factors(j->kernels, &j->op->excite, atl_run_workspace(j->run, task));
+    atl_excite_factors(j->kernels, &j->op->excite, 1, 0, atl_run_workspace(j->run, task));
 }
 
 static void pool_task(void *context, int64_t task, int slot) {

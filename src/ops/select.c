@@ -100,8 +100,9 @@ static void softmax(const job *j, float *a) {
 static void weigh(const job *j, float *w) {
     const atl_select_op *op = j->op;
     squeeze(op, w);
-    j->kernels->fc.fn(w + op->mean, op->conv.rows, op->w1, op->b1, op->hidden, w + op->inner);
-    j->kernels->fc.fn(w + op->inner, op->hidden, op->w2, op->b2, op->conv.count * op->conv.rows, w + op->factor);
+    j->kernels->fc.fn(w + op->mean, 1, 0, op->conv.rows, op->w1, op->b1, op->hidden, w + op->inner, 0);
+    j->kernels->fc.fn(w + op->inner, 1, 0, op->hidden, op->w2, op->b2, op->conv.count * op->conv.rows, w + op->factor,
+                      0);
     softmax(j, w + op->factor);
 }
 
