@@ -29,6 +29,8 @@
  *   workspace  O(C + h) a sample
  *
  * EfficientNet uses silu, MobileNetV3 and PP-LCNet use the hard sigmoid. y may be x.
+ *
+ *     attentile run net.safetensors --layer se --prefix layer1.0.se. --set activation=silu --input x.npy --output y.npy
  */
 #define ATL_KIND_SE "se"
 
@@ -51,6 +53,8 @@
  *
  * The maximum of a channel with a NaN is NaN, as in PyTorch, and the mlp then makes its whole sample NaN, no other. y
  * may be x.
+ *
+ *     attentile run cbam.safetensors --layer cbam-channel --prefix ca. --input x.npy --output y.npy
  */
 #define ATL_KIND_CBAM_CHANNEL "cbam-channel"
 
@@ -68,6 +72,8 @@
  *
  * The padding is k/2 zeros on every side, multiplied like any value. A NaN makes its pixel and those within k/2 of it NaN
  * in all channels, as in PyTorch, and no others. y may be x.
+ *
+ *     attentile run cbam.safetensors --layer cbam-spatial --prefix sa. --input x.npy --output y.npy
  */
 #define ATL_KIND_CBAM_SPATIAL "cbam-spatial"
 
@@ -145,6 +151,9 @@
  *
  * Weights below 2^-126 of a row's largest are 0. Where |score * scale| passes 1e30, |q * scale| 2e38 or the sum of
  * |v[c, j]| over j FLT_MAX, infinities and NaN may appear that an eager implementation would not give. y may be x.
+ *
+ *     attentile run sagan.safetensors --layer self-attention-spatial --input x.npy --output y.npy \
+ *         --map a.npy --map-rows 0,17
  */
 #define ATL_KIND_SELF_ATTENTION_SPATIAL "self-attention-spatial"
 
@@ -171,6 +180,8 @@
  * cancels no digits. Where a product of two inputs, of weights with one another or the sum of a row of x passes FLT_MAX, NaN may
  * appear that an eager implementation would not give; products of two inputs below 2^-126 lose digits. Weights of A below 2^-126
  * of a row's largest are 0. y may be x when C1 = C.
+ *
+ *     attentile run danet.safetensors --layer self-attention-channel --input x.npy --output y.npy --map a.npy
  */
 #define ATL_KIND_SELF_ATTENTION_CHANNEL "self-attention-channel"
 
