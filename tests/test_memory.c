@@ -264,6 +264,24 @@ static void fail_run(objects *o) {
     every_allocation(o, AFTER(make_engine, make_layer, make_plan_without_workspace), run, "run");
 }
 
+/* Self-attention of two heads over x, as tokens of 2 x 3 features. */
+static atl_status attend(objects *o, atl_error *error) {
+    atl_attention_args args;
+    atl_attention_args_init(&args);
+    args.heads = 2;
+    args.queries = args.keys = o->c.row.shape[0];
+    args.key_dim = args.value_dim = o->c.row.shape[1] / 2;
+    args.query = args.key = args.value = o->x;
+    args.output = o->y;
+    args.query_strides = atl_attention_dense(ATL_TOKEN_MAJOR, 2, args.keys, args.key_dim);
+    args.key_strides = args.value_strides = args.output_strides = args.query_strides;
+    return atl_attention(o->engine, &args, error);
+}
+
+static void fail_attention(objects *o) {
+    every_allocation(o, AFTER(make_engine), attend, "attention");
+}
+
 static void fail_engine(objects *o) {
     every_allocation(o, AFTER(NULL), make_engine, "engine");
 }
@@ -275,6 +293,7 @@ static const char cbam_res_line[] = "cbam-res cbamr 1 5x3x7 out=4 hidden=2 sa=3"
 static const char sk_line[] = "sk sk 1 4x3x7 m=2 groups=2 d=3";
 static const char nl_line[] = "non-local nl 1 5x3x7 sub=1 bn=1 bias=0";
 static const char sas_line[] = "self-attention-spatial sas 1 5x3x7 d=2";
+static const char mha_line[] = "multi-head mha 1 5x6 set.num_heads=2";
 static const char sac_line[] = "self-attention-channel sac 1 5x3x7 out=3";
 
 Test(memory, engine) {
@@ -291,6 +310,7 @@ Test(memory, layer) {
     with_objects(nl_line, 1, false, fail_layer);
     with_objects(sas_line, 1, false, fail_layer);
     with_objects(sac_line, 1, false, fail_layer);
+    with_objects(mha_line, 1, false, fail_layer);
 }
 
 Test(memory, plan) {
@@ -302,6 +322,7 @@ Test(memory, plan) {
     with_objects(nl_line, 2, false, fail_plan);
     with_objects(sas_line, 2, false, fail_plan);
     with_objects(sac_line, 2, false, fail_plan);
+    with_objects(mha_line, 2, false, fail_plan);
 }
 
 Test(memory, run) {
@@ -312,6 +333,12 @@ Test(memory, run) {
     with_objects(nl_line, 2, true, fail_run);
     with_objects(sas_line, 2, true, fail_run);
     with_objects(sac_line, 2, true, fail_run);
+    with_objects(mha_line, 2, true, fail_run);
+}
+
+Test(memory, attention) {
+    with_objects(mha_line, 1, false, fail_attention);
+    with_objects(mha_line, 2, false, fail_attention);
 }
 
 /* Asks the engine for a workspace that no machine has. */
@@ -355,4 +382,5 @@ Test(memory, a_reserved_run_allocates_nothing) {
     with_objects(sas_line, 1, false, run_without_memory);
     with_objects(sas_line, 3, true, run_without_memory);
     with_objects(sac_line, 3, true, run_without_memory);
+    with_objects(mha_line, 3, true, run_without_memory);
 }
