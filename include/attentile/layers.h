@@ -143,7 +143,8 @@
  *   weights    query_conv.weight, key_conv.weight [d, C, 1, 1], value_conv.weight [C, C, 1, 1], gamma [] or [1];
  *              optional query_conv.bias, key_conv.bias [d], value_conv.bias [C]
  *   scale      of the logits; 1 by default
- *   cost       2*N*N*(d + C) + 2*N*C*(2*d + C) FLOPs and N*N exponentials
+ *   cost       2*N*N*(d + C) + 2*N*C*(2*d + C) FLOPs and N*N exponentials; at least 8*C*N bytes: x is read for the
+ *              projections and again for the residual, y written once
  *   workspace  about 4*N*(1.07*(2*d + C) + 2) bytes a sample, N rounded up to a multiple of 256 (below 2,048 positions
  *              up to 8*N*(C + 2) more): A is tiled (Dao et al., "FlashAttention", NeurIPS 2022; Milakov, Gimelshein,
  *              "Online normalizer calculation for softmax", 2018) and never stored unless asked for. A batch larger
@@ -202,7 +203,8 @@
  *   eps        of the batch norm; 1e-5 by default
  *   cost       2*N*C*(d + G) FLOPs for keys and values, N*N1 exponentials, and the least of each of these pairs, which the
  *              shape of a sample decides: 2*N*d*(C + N1), or 2*N1*C*(d + N) where theta is applied to the keys instead of the
- *              queries; 2*N*G*(C + N1), or 2*N1*C*(G + N) where W is applied to the values instead of the result
+ *              queries; 2*N*G*(C + N1), or 2*N1*C*(G + N) where W is applied to the values instead of the result;
+ *              at least 8*C*N bytes: x is read for the projections and again for the residual, y written once
  *   workspace  about 4*1.07*(N*d + N*G + N1*(d + G)) bytes a sample, lengths rounded up to multiples of 256 (below 2,048 positions
  *              with as many keys up to 8*N*(G + 2) more). Where theta is applied to keys, C counts instead of d (touched for
  *              maps alone); where W is applied to values, N*G is not there; N1*C more for either. A batch larger than what
@@ -232,7 +234,8 @@
  *   mask_fill  what a row that sees no key becomes: -1e9 (default): the mean of all values, its map row 1/Lk; -inf: 0
  *   masks      atl_run_options.mask (bytes, 0 = masked) and .additive (floats), of any shape that broadcasts to
  *              [batch, heads, L, Lk]
- *   cost       4*L*Lk*D + 4*(L + Lk)*D*D FLOPs and h*L*Lk exponentials; half of L*Lk where causal
+ *   cost       4*L*Lk*D + 4*(L + Lk)*D*D FLOPs and h*L*Lk exponentials, half of L*Lk where causal; at least 8*L*D bytes: x, key
+ *              and value are read and y is written once
  *   workspace  about 4*1.07*D*(2*L + 2*Lk) bytes a sample and 8*h*L for the map, lengths rounded up to multiples of 256; a
  *              batch larger than what keeps the team busy takes no more (atl_plan_info.workspace_samples)
  *
