@@ -66,7 +66,7 @@ static void gather_lanes(const float *x, int64_t x_row, int64_t k, const int64_t
     }
 }
 
-/* Rows of products over `lanes` packed lanes, and their maxima over windows into the panels. */
+/* Rows of products over packed lanes, and their maxima over windows into the panels. */
 static void multiply_windows(const job *j, int64_t b, int64_t from, int64_t count, float *scratch) {
     const atl_project_pooled_op *op = j->op;
     const atl_kernels *kernels = &j->run->plan->engine->kernels;
