@@ -98,7 +98,7 @@ static atl_status span_tensor(tensor *t, atl_error *error) {
     for (int i = 0; i < 4; i++) {
         int64_t reach;
         if (t->steps[i] < 0 || !atl_mul(t->steps[i], t->sizes[i] - 1, &reach) ||
-            !atl_add(t->extent, reach, &t->extent) || t->extent > INT64_MAX / 8)
+            !atl_add(t->extent, reach, &t->extent) || t->extent > ATL_MOST_FLOATS)
             return atl_fail(error, ATL_INVALID_ARGUMENT, "%s_strides.%s: out of range (got %lld)", t->name, axes[i],
                             (long long)t->steps[i]);
     }
@@ -228,7 +228,7 @@ static atl_status size_map(atl_run_state *run, const atl_attention_args *a, atl_
     int64_t floats;
     if (!atl_mul(a->heads, run->map_rows.count, &run->map_stride) ||
         !atl_mul(run->map_stride, a->keys, &run->map_stride) || !atl_mul(run->map_stride, a->batch, &floats) ||
-        floats > INT64_MAX / 8)
+        floats > ATL_MOST_FLOATS)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "map: more bytes than an address space has");
     return ATL_OK;
 }

@@ -35,7 +35,7 @@ static atl_status broadcast(const atl_run_state *run, const char *name, int rank
                             "%s_shape: axis %d does not broadcast to the %s (expected 1 or %lld, got %lld)", name, i,
                             axes[axis], (long long)full[axis], (long long)shape[i]);
         *to[axis] = shape[i] == 1 ? 0 : step;
-        if (!atl_mul(step, shape[i], &step) || step > INT64_MAX / 8)
+        if (!atl_mul(step, shape[i], &step) || step > ATL_MOST_FLOATS)
             return atl_fail(error, ATL_INVALID_ARGUMENT, "%s_shape: more bytes than an address space has", name);
         if (axis > 0)
             steps->size = step;
@@ -50,7 +50,7 @@ static atl_status set_stride(const atl_run_state *run, const char *name, int64_t
     if (*stride < dense)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: samples would overlap (expected %lld or more, got %lld)",
                         name, (long long)dense, (long long)given);
-    if (!atl_mul(*stride, run->batch, &floats) || floats > INT64_MAX / 8)
+    if (!atl_mul(*stride, run->batch, &floats) || floats > ATL_MOST_FLOATS)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: more bytes than an address space has (got %lld)", name,
                         (long long)given);
     return ATL_OK;

@@ -8,6 +8,9 @@
 
 #define ATL_ALIGN 64
 
+/* No tensor is larger: 2^56 bytes, the most that a process can address today. */
+#define ATL_MOST_FLOATS ((int64_t)1 << 54)
+
 /* *out = a * b, or a + b; 0 when it does not fit or an operand is negative. */
 static inline int atl_mul(int64_t a, int64_t b, int64_t *out) {
     return a >= 0 && b >= 0 && !__builtin_mul_overflow(a, b, out);

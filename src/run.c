@@ -12,9 +12,6 @@ void atl_run_options_init(atl_run_options *options) {
         *options = (atl_run_options){.size = sizeof *options};
 }
 
-/* No tensor is larger: 2^56 bytes, the most that a process can address today. */
-#define MOST_FLOATS ((int64_t)1 << 54)
-
 /* ---- what stages ask ---- */
 
 static atl_sample dense_sample(const atl_run_state *run, int64_t b) {
@@ -165,7 +162,7 @@ static atl_status check_batch(const atl_plan *plan, int64_t batch, atl_error *er
     if (batch < 1)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "batch: expected 1 or more, got %lld", (long long)batch);
     int64_t sample = atl_max(plan->channels * plan->positions, plan->out_channels * plan->out_positions);
-    if (!atl_mul(sample, batch, &floats) || floats > MOST_FLOATS)
+    if (!atl_mul(sample, batch, &floats) || floats > ATL_MOST_FLOATS)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "batch: more bytes than an address space has (got %lld)",
                         (long long)batch);
     return ATL_OK;
@@ -178,7 +175,7 @@ static atl_status set_strides(atl_run_state *run, const atl_run_options *options
     int64_t y = plan->batch_inside ? plan->out_positions : plan->out_channels * plan->out_positions;
     int64_t map = 0;
     if (run->first.map &&
-        (!atl_mul(run->map_rows.count, atl_map_keys(plan) * atl_map_heads(plan), &map) || map > MOST_FLOATS))
+        (!atl_mul(run->map_rows.count, atl_map_keys(plan) * atl_map_heads(plan), &map) || map > ATL_MOST_FLOATS))
         return atl_fail(error, ATL_INVALID_ARGUMENT, "map: more bytes than an address space has");
     const struct {
         const char *name;
@@ -195,7 +192,7 @@ static atl_status set_strides(atl_run_state *run, const atl_run_options *options
             return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: samples would overlap (expected %lld or more, got %lld)",
                             strides[i].name, (long long)strides[i].dense, (long long)strides[i].got);
         if (!atl_mul(*strides[i].to, run->batch, &floats) || !atl_mul(floats, strides[i].rows, &floats) ||
-            floats > MOST_FLOATS)
+            floats > ATL_MOST_FLOATS)
             return atl_fail(error, ATL_INVALID_ARGUMENT, "%s: more bytes than an address space has (got %lld)",
                             strides[i].name, (long long)strides[i].got);
     }
