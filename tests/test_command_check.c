@@ -116,8 +116,9 @@ Test(command_check, refusals) {
 
 /* What a kernel outside its arrays comes to. */
 Test(command_check, a_fault_names_the_kernel) {
-    const outcome *o = shell("\"$A\" check --kernels >out & p=$!; until grep -q _scalar out; do sleep 0.02; done; "
-                             "kill -SEGV $p; wait $p");
+    const outcome *o =
+        shell(": >out; \"$A\" check --kernels >out & p=$!; until grep -q _scalar out; do sleep 0.02; done; "
+              "kill -SEGV $p; wait $p");
     expect_error(o, 1, "memory outside its arrays was touched", "fault");
     cr_expect(strncmp(o->err, "attentile: check: atl_f32_", 26) == 0, "\"%s\"", o->err);
 }
