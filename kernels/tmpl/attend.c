@@ -16,23 +16,26 @@ typedef struct attend_block {
 
 /* Scores of keys [j, j + mr): rows = keys. The largest score per lane is folded into top. */
 V_INLINE void score_tile(int mr, int64_t j, int has_bias, const attend_block *b, vf *top) {
-    for (int64_t d0 = 0; d0 < b->d; d0 += ATL_BLOCK) {
-        int64_t n = b->d - d0 < ATL_BLOCK ? b->d - d0 : ATL_BLOCK;
-        tile acc;
-        tile_product(mr, b->k + d0 * ATL_PANEL_ROW + j, 1, ATL_PANEL_ROW, b->q + d0 * TILE_NR, TILE_NR, n, acc);
-        UNROLL
-        for (int r = 0; r < mr; r++) {
-            UNROLL
-            for (int v = 0; v < TILE_NV; v++) {
-                int64_t at = (j + r) * TILE_NR + v * VL;
-                vf s = d0 ? v_add(v_load(b->scores + at), acc[r][v]) : acc[r][v];
-                if (d0 + n == b->d) {
-                    s = has_bias ? biased(s, v_load(b->bias + at)) : s;
-                    top[v] = v_max(s, top[v]);
-                }
-                v_store(b->scores + at, s);
-            }
+    tile s;
+    float *scores = b->scores + j * TILE_NR;
+    int64_t d0 = 0, n;
+    do {
+        n = b->d - d0 < ATL_BLOCK ? b->d - d0 : ATL_BLOCK;
+        tile_product(mr, b->k + d0 * ATL_PANEL_ROW + j, 1, ATL_PANEL_ROW, b->q + d0 * TILE_NR, TILE_NR, n, s);
+        if (d0) {
+            EACH_VECTOR (mr)
+                s[r][v] = v_add(v_load(scores + r * TILE_NR + lane), s[r][v]);
         }
+        if (d0 + n < b->d) {
+            EACH_VECTOR (mr)
+                v_store(scores + r * TILE_NR + lane, s[r][v]);
+        }
+    } while ((d0 += n) < b->d);
+    EACH_VECTOR (mr) {
+        if (has_bias)
+            s[r][v] = biased(s[r][v], v_load(b->bias + (j + r) * TILE_NR + lane));
+        top[v] = v_max(s[r][v], top[v]);
+        v_store(scores + r * TILE_NR + lane, s[r][v]);
     }
 }
 

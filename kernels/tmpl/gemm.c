@@ -2,42 +2,59 @@
 /* Template: matrix product into one lane panel, rows broadcast against lanes. */
 #include "tile.h"
 
-/* A finished sum of row i, lanes from v * VL on. */
-V_INLINE void store_sum(const atl_gemm *g, int64_t i, int v, vf sum) {
-    int64_t n = g->n - v * VL;
-    float *y = g->y + i * g->y_row + v * VL;
-    if (n <= 0)
-        return;
-    if (g->row_bias)
-        sum = v_add(sum, v_set(g->row_bias[i]));
-    if (g->row_scale)
-        sum = v_fma(sum, v_set(g->row_scale[i]), v_set(g->row_shift[i]));
-    if (g->lane_bias)
-        sum = v_add(sum, v_load_part(g->lane_bias + v * VL, n));
-    if (g->residual)
-        sum = v_add(sum, v_load_part(g->residual + i * g->residual_row + v * VL, n));
-    if (n >= VL)
-        v_store(y, sum);
-    else
-        v_store_part(y, n, sum);
+/* Lanes that exist from this one on. */
+V_INLINE int64_t lanes_left(const atl_gemm *g, int64_t lane) {
+    return g->n > lane ? g->n - lane : 0;
+}
+
+/* What follows the sums of rows [i, i + mr). */
+V_INLINE void add_terms(int mr, int64_t i, const atl_gemm *g, tile sum) {
+    if (g->row_bias) {
+        EACH_VECTOR (mr)
+            sum[r][v] = v_add(sum[r][v], v_set(g->row_bias[i + r]));
+    }
+    if (g->row_scale) {
+        EACH_VECTOR (mr)
+            sum[r][v] = v_fma(sum[r][v], v_set(g->row_scale[i + r]), v_set(g->row_shift[i + r]));
+    }
+    if (g->lane_bias) {
+        EACH_VECTOR (mr)
+            sum[r][v] = v_add(sum[r][v], v_load_part(g->lane_bias + lane, lanes_left(g, lane)));
+    }
+    if (g->residual) {
+        const float *x = g->residual + i * g->residual_row;
+        EACH_VECTOR (mr)
+            sum[r][v] = v_add(sum[r][v], v_load_part(x + r * g->residual_row + lane, lanes_left(g, lane)));
+    }
+}
+
+V_INLINE void store_sums(int mr, int64_t i, const atl_gemm *g, tile sum) {
+    float *y = g->y + i * g->y_row;
+    if (g->n == TILE_NR) {
+        EACH_VECTOR (mr)
+            v_store(y + r * g->y_row + lane, sum[r][v]);
+    } else {
+        EACH_VECTOR (mr)
+            v_store_part(y + r * g->y_row + lane, lanes_left(g, lane), sum[r][v]);
+    }
 }
 
 /* Terms [l, l + n) of rows [i, i + mr), which lie in one tile of a. */
 V_INLINE void gemm_tile(int mr, int64_t i, const atl_gemm *g, int64_t l, int64_t n) {
-    tile acc;
+    tile sum;
+    float *between = g->sums + i * g->sums_row;
     tile_product(mr, g->a + i / TILE_MR * g->a_tile + l * g->a_step + i % TILE_MR, 1, g->a_step, g->b + l * g->b_row,
-                 g->b_row, n, acc);
-    UNROLL
-    for (int r = 0; r < mr; r++) {
-        UNROLL
-        for (int v = 0; v < TILE_NV; v++) {
-            float *between = g->sums + (i + r) * g->sums_row + v * VL;
-            vf sum = l ? v_add(v_load(between), acc[r][v]) : acc[r][v];
-            if (l + n < g->k)
-                v_store(between, sum);
-            else
-                store_sum(g, i + r, v, sum);
-        }
+                 g->b_row, n, sum);
+    if (l) {
+        EACH_VECTOR (mr)
+            sum[r][v] = v_add(v_load(between + r * g->sums_row + lane), sum[r][v]);
+    }
+    if (l + n < g->k) {
+        EACH_VECTOR (mr)
+            v_store(between + r * g->sums_row + lane, sum[r][v]);
+    } else {
+        add_terms(mr, i, g, sum);
+        store_sums(mr, i, g, sum);
     }
 }
 

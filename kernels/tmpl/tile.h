@@ -10,6 +10,13 @@
 
 typedef vf tile[TILE_MR][TILE_NV];
 
+/* For each vector of a tile: r is its row, v its number, lane its first lane. */
+#define EACH_VECTOR(mr)                                                                                                \
+    UNROLL                                                                                                             \
+    for (int r = 0; r < (mr); r++)                                                                                     \
+        UNROLL                                                                                                         \
+    for (int v = 0, lane = 0; v < TILE_NV; v++, lane += VL)
+
 V_INLINE void tile_product(int mr, const float *a, int64_t a_row, int64_t a_step, const float *b, int64_t b_step,
                            int64_t n, tile acc) {
     UNROLL
