@@ -127,14 +127,22 @@ static atl_status plan(atl_plan *plan, atl_error *error) {
 
 /* ---- run ---- */
 
+static void project(const atl_run_state *run, const atl_project_op *ops) {
+    if (ops[0].positions == ops[1].positions) {
+        atl_project_run_together(run, ops, 3);
+        return;
+    }
+    atl_project_run(run, &ops[0]);
+    atl_project_run_together(run, &ops[1], 2);
+}
+
 /* In waves that keep the team busy, which bounds the workspace of large batches. */
 static void run(const atl_run_state *run) {
     const atl_plan *plan = run->plan;
     int64_t together = plan->info.workspace_samples;
     for (int64_t first = 0; first < run->batch; first += together) {
         atl_run_state part = atl_run_part(run, first, atl_min(together, run->batch - first));
-        for (int i = 0; i < 3; i++)
-            atl_project_run(&part, &plan->op.multi_head.project[i]);
+        project(&part, plan->op.multi_head.project);
         atl_attend_run(&part, &plan->op.multi_head.attend);
         atl_join_run(&part, &plan->op.multi_head.join);
     }

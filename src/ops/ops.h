@@ -215,11 +215,13 @@ typedef struct atl_project_op {
     const float *weight; /* packed for the gemm kernel */
     int64_t m, k;
     atl_panels to;
-    atl_offset lanes, sums; /* in the slot's scratch: the input as lane panels [ATL_BLOCK/nr][k][nr]; sums of a tile */
+    atl_offset lanes, tile; /* in the slot's scratch: the input as lane panels [ATL_BLOCK/nr][k][nr]; [some rows][nr] */
 } atl_project_op;
 
 atl_status atl_project_plan(struct atl_plan *plan, struct atl_linear *linear, atl_project_op *op, atl_error *error);
 void atl_project_run(const struct atl_run_state *run, const atl_project_op *op);
+/* The same for ops of equal positions and equal k, which share what they read where it is the same. */
+void atl_project_run_together(const struct atl_run_state *run, const atl_project_op *ops, int count);
 void atl_project_describe(const struct atl_plan *plan, const atl_project_op *op, atl_text *text);
 
 /* Rows of packed weights with sums of k that stay in the first-level cache while lanes pass. */

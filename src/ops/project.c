@@ -64,104 +64,188 @@ atl_status atl_project_plan(atl_plan *plan, atl_linear *linear, atl_project_op *
         status = atl_panels_reserve(plan, op->m, op->positions, &op->to, error);
     if (status == ATL_OK)
         status = atl_reserve_slot(plan, &op->lanes, op->k, ATL_BLOCK, 1, error);
-    if (status == ATL_OK && op->into_y)
-        status = atl_reserve_slot(plan, &op->sums, atl_project_rows(&plan->engine->kernels, op->k), nr, 1, error);
+    if (status == ATL_OK)
+        status = atl_reserve_slot(plan, &op->tile, atl_project_rows(&plan->engine->kernels, op->k), nr, 1, error);
     return status;
 }
 
 /* ---- run ---- */
 
-enum { STRIP_MIN = 64 /* positions of a task when blocks are few; a multiple of every gemm tile's lanes */ };
-
+/*
+ * The positions of all samples go one after the other through the lanes, so that short samples leave none idle: lane i of the
+ * run is position i % length of sample i / length. Results that go to y start at a lane panel with every sample.
+ */
 typedef struct job {
     const atl_run_state *run;
-    const atl_project_op *op;
-    int64_t width, strips; /* positions of a task, a divisor of ATL_BLOCK, and tasks of a sample */
+    const atl_project_op *ops; /* of the same positions and the same k */
+    int count;
+    int64_t length, lanes; /* lanes of a sample, and of all */
+    int64_t width;         /* lanes of a task */
 } job;
 
-/* Where the rows of the input are, from a position on. */
-typedef struct rows {
-    const float *at;
-    int64_t row, position; /* steps */
-} rows;
+/* Lanes that belong to one sample, and to one block where its positions are in panels. */
+typedef struct span {
+    int64_t b, from;      /* sample, position of the first */
+    int64_t lanes, count; /* lanes, and how many of them have a position */
+} span;
 
-static rows input_rows(const job *j, int64_t b, int64_t from) {
-    const atl_project_op *op = j->op;
-    if (op->source == ATL_SOURCE_PANELS)
-        return (rows){atl_panels_block(j->run, b, &op->from, from / ATL_BLOCK) + from % ATL_BLOCK, ATL_PANEL_ROW, 1};
+static span span_at(const job *j, int64_t lane, int64_t limit) {
+    span s = {.b = lane / j->length, .from = lane % j->length};
+    s.lanes = atl_min(limit, atl_min(j->length - s.from, ATL_BLOCK - s.from % ATL_BLOCK));
+    s.count = atl_max(0, atl_min(s.lanes, j->ops->positions - s.from));
+    return s;
+}
+
+static const float *input_tensor(const job *j, const atl_project_op *op, int64_t b) {
     atl_sample sample = atl_run_sample(j->run, b);
-    const float *tensor = op->source == ATL_SOURCE_X     ? sample.x
-                          : op->source == ATL_SOURCE_KEY ? sample.key
-                                                         : sample.value;
-    return op->tokens ? (rows){tensor + from * op->k, 1, op->k} : (rows){tensor + from, j->run->x_row, 1};
+    return op->source == ATL_SOURCE_X ? sample.x : op->source == ATL_SOURCE_KEY ? sample.key : sample.value;
 }
 
-/* `count` positions as lane panels [ceil(count/nr)][k][nr], zero beyond count. */
-static void pack_lanes(const atl_kernels *kernels, rows in, int64_t k, int64_t count, float *lanes) {
-    int64_t nr = kernels->gemm.nr;
-    for (int64_t p = 0; p < count; p += nr) {
-        int64_t n = atl_min(nr, count - p);
-        float *to = lanes + p * k;
-        for (int64_t l = 0; l < k && in.position == 1; l++)
-            memcpy(to + l * nr, in.at + l * in.row + p, (size_t)n * sizeof(float));
-        if (in.position != 1)
-            kernels->transpose.fn(in.at + p * in.position, n, k, in.position, NULL, to, nr);
-        for (int64_t l = 0; l < k && n < nr; l++)
-            memset(to + l * nr + n, 0, (size_t)(nr - n) * sizeof(float));
-    }
-}
-
-/* The products of one strip, whose lanes are packed. */
-static void multiply_strip(const job *j, int64_t b, int64_t from, int64_t count, float *scratch) {
-    const atl_run_state *run = j->run;
-    const atl_project_op *op = j->op;
-    const atl_kernels *kernels = &run->plan->engine->kernels;
-    int64_t mr = kernels->gemm.mr, nr = kernels->gemm.nr, chunk = atl_project_rows(kernels, op->k);
-    atl_gemm g = {.k = op->k, .a_tile = op->k * mr, .a_step = mr, .b_row = nr};
-    float *y = NULL;
-    const float *residual = NULL;
-    if (op->into_y) {
-        atl_sample sample = atl_run_sample(run, b);
-        y = sample.y + from;
-        residual = op->residual ? sample.x + from : NULL;
-        g.y_row = run->y_row, g.residual_row = run->x_row;
+/* One span as lanes, rows nr apart. */
+static void pack_span(const job *j, const atl_project_op *op, const span *s, float *to) {
+    const atl_kernels *kernels = &j->run->plan->engine->kernels;
+    int64_t nr = kernels->gemm.nr, row = ATL_PANEL_ROW;
+    const float *from = NULL;
+    if (op->source == ATL_SOURCE_PANELS) {
+        from = atl_panels_block(j->run, s->b, &op->from, s->from / ATL_BLOCK) + s->from % ATL_BLOCK;
+    } else if (op->tokens) {
+        kernels->transpose.fn(input_tensor(j, op, s->b) + s->from * op->k, s->count, op->k, op->k, NULL, to, nr);
+        return;
     } else {
-        y = atl_panels_block(run, b, &op->to, from / ATL_BLOCK) + from % ATL_BLOCK;
-        g.y_row = ATL_PANEL_ROW;
+        from = input_tensor(j, op, s->b) + s->from;
+        row = j->run->x_row;
     }
-    for (int64_t m = 0; m < op->m; m += chunk)
-        for (int64_t p = 0; p < count; p += nr) {
-            g.m = atl_min(chunk, op->m - m);
-            g.n = op->into_y ? atl_min(nr, count - p) : nr;
-            g.a = op->weight + m * op->k;
-            g.b = scratch + op->lanes + p * op->k;
-            g.row_bias = op->affine.bias ? op->affine.bias + m : NULL;
-            g.row_scale = op->affine.scale ? op->affine.scale + m : NULL;
-            g.row_shift = op->affine.shift ? op->affine.shift + m : NULL;
-            g.residual = residual ? residual + m * g.residual_row + p : NULL;
-            g.y = y + m * g.y_row + p;
-            g.sums = op->into_y ? scratch + op->sums : g.y;
-            g.sums_row = op->into_y ? nr : g.y_row;
-            kernels->gemm.fn(&g);
-        }
+    for (int64_t l = 0; l < op->k; l++)
+        memcpy(to + l * nr, from + l * row, (size_t)s->count * sizeof(float));
 }
 
-static void project_strip(void *context, int64_t task, int slot) {
+/* Lanes [first, end) as panels [lanes/nr][k][nr], zero where there is no position. */
+static void pack_lanes(const job *j, const atl_project_op *op, int64_t first, int64_t end, float *lanes) {
+    int64_t nr = j->run->plan->engine->kernels.gemm.nr;
+    for (int64_t p = first; p < end; p += nr) {
+        float *to = lanes + (p - first) * op->k;
+        int64_t used = 0, limit = atl_min(nr, end - p);
+        for (int64_t i = 0; i < limit;) {
+            span s = span_at(j, p + i, limit - i);
+            pack_span(j, op, &s, to + i);
+            i += s.lanes;
+            used += s.count;
+        }
+        for (int64_t l = 0; l < op->k && used < nr; l++)
+            memset(to + l * nr + used, 0, (size_t)(nr - used) * sizeof(float));
+    }
+}
+
+/* Products of some rows over one lane panel, whose lanes are all in span s. */
+static void multiply_span(const job *j, const atl_project_op *op, atl_gemm *g, int64_t m, const span *s) {
+    const atl_run_state *run = j->run;
+    atl_sample sample = atl_run_sample(run, s->b);
+    g->n = s->count;
+    if (op->into_y) {
+        g->y = sample.y + m * run->y_row + s->from;
+        g->y_row = run->y_row;
+        g->residual = op->residual ? sample.x + m * run->x_row + s->from : NULL;
+        g->residual_row = run->x_row;
+    } else {
+        g->y = atl_panels_block(run, s->b, &op->to, s->from / ATL_BLOCK) + m * ATL_PANEL_ROW + s->from % ATL_BLOCK;
+        g->y_row = ATL_PANEL_ROW;
+    }
+    run->plan->engine->kernels.gemm.fn(g);
+}
+
+/* The same where the lanes are in several spans, by way of a tile. */
+static void multiply_spans(const job *j, const atl_project_op *op, atl_gemm *g, int64_t m, int64_t first, int64_t end) {
+    int64_t nr = g->sums_row;
+    g->n = nr;
+    g->residual = NULL;
+    g->y = g->sums;
+    g->y_row = nr;
+    j->run->plan->engine->kernels.gemm.fn(g);
+    for (int64_t lane = first; lane < end;) {
+        span s = span_at(j, lane, end - lane);
+        float *to = atl_panels_block(j->run, s.b, &op->to, s.from / ATL_BLOCK) + m * ATL_PANEL_ROW + s.from % ATL_BLOCK;
+        for (int64_t r = 0; r < g->m; r++)
+            memcpy(to + r * ATL_PANEL_ROW, g->y + r * nr + lane - first, (size_t)s.count * sizeof(float));
+        lane += s.lanes;
+    }
+}
+
+/* The products of lanes [first, end), which are packed. */
+static void multiply_lanes(const job *j, const atl_project_op *op, int64_t first, int64_t end, const float *lanes,
+                           float *tile) {
+    const atl_kernels *kernels = &j->run->plan->engine->kernels;
+    int64_t mr = kernels->gemm.mr, nr = kernels->gemm.nr, chunk = atl_project_rows(kernels, op->k);
+    atl_gemm g = {.k = op->k, .a_tile = op->k * mr, .a_step = mr, .b_row = nr, .sums = tile, .sums_row = nr};
+    for (int64_t m = 0; m < op->m; m += chunk) {
+        g.m = atl_min(chunk, op->m - m);
+        g.a = op->weight + m * op->k;
+        g.row_bias = op->affine.bias ? op->affine.bias + m : NULL;
+        g.row_scale = op->affine.scale ? op->affine.scale + m : NULL;
+        g.row_shift = op->affine.shift ? op->affine.shift + m : NULL;
+        for (int64_t p = first; p < end; p += nr) {
+            int64_t panel = atl_min(nr, end - p);
+            span s = span_at(j, p, panel);
+            g.b = lanes + (p - first) * op->k;
+            if (s.lanes == panel)
+                multiply_span(j, op, &g, m, &s);
+            else
+                multiply_spans(j, op, &g, m, p, p + panel);
+        }
+    }
+}
+
+/* Whether what ops i and i - 1 read in these lanes is the same. */
+static int same_input(const job *j, int i, int64_t first, int64_t end) {
+    const atl_project_op *a = &j->ops[i - 1], *b = &j->ops[i];
+    if (a->source == ATL_SOURCE_PANELS || b->source == ATL_SOURCE_PANELS)
+        return 0;
+    for (int64_t sample = first / j->length; sample <= (end - 1) / j->length; sample++)
+        if (input_tensor(j, a, sample) != input_tensor(j, b, sample))
+            return 0;
+    return 1;
+}
+
+static void project_lanes(void *context, int64_t task, int slot) {
     const job *j = context;
-    const atl_project_op *op = j->op;
-    int64_t b = task / j->strips, from = task % j->strips * j->width;
-    int64_t count = atl_min(j->width, op->positions - from);
-    float *scratch = atl_run_scratch(j->run, slot);
-    pack_lanes(&j->run->plan->engine->kernels, input_rows(j, b, from), op->k, count, scratch + op->lanes);
-    multiply_strip(j, b, from, count, scratch);
+    int64_t first = task * j->width, end = atl_min(first + j->width, j->lanes);
+    float *scratch = atl_run_scratch(j->run, slot), *lanes = scratch + j->ops->lanes;
+    for (int i = 0; i < j->count; i++) {
+        if (i == 0 || !same_input(j, i, first, end))
+            pack_lanes(j, &j->ops[i], first, end, lanes);
+        multiply_lanes(j, &j->ops[i], first, end, lanes, scratch + j->ops[i].tile);
+    }
+}
+
+enum {
+    WIDTH_MIN = 64, /* lanes of a task when there are few; a multiple of every gemm tile's lanes */
+    TASKS_PER_THREAD = 4
+};
+
+/* Lanes of a task, a multiple of nr, such that threads finish together. */
+static int64_t task_width(int64_t lanes, int64_t nr, int64_t threads) {
+    int64_t panels = atl_ceil_div(lanes, nr), least = WIDTH_MIN / nr, best = least, best_rounds = INT64_MAX;
+    int64_t most = atl_max(least, atl_min(ATL_BLOCK / nr, panels / (TASKS_PER_THREAD * threads)));
+    for (int64_t width = most; width >= least; width--) {
+        int64_t rounds = atl_ceil_div(atl_ceil_div(panels, width), threads) * width;
+        if (rounds < best_rounds) {
+            best = width;
+            best_rounds = rounds;
+        }
+    }
+    return best * nr;
+}
+
+void atl_project_run_together(const atl_run_state *run, const atl_project_op *ops, int count) {
+    int64_t nr = run->plan->engine->kernels.gemm.nr, length = ops->positions;
+    if (ops->into_y)
+        length = atl_round_up(length, nr);
+    job j = {run, ops, count, length, run->batch * length, 0};
+    j.width = task_width(j.lanes, nr, atl_pool_threads(run->plan->engine->pool));
+    atl_run_tasks(run, project_lanes, &j, atl_ceil_div(j.lanes, j.width));
 }
 
 void atl_project_run(const atl_run_state *run, const atl_project_op *op) {
-    int64_t threads = atl_pool_threads(run->plan->engine->pool);
-    int many = run->batch * atl_ceil_div(op->positions, ATL_BLOCK) >= 4 * threads;
-    int64_t width = many ? ATL_BLOCK : STRIP_MIN;
-    job j = {run, op, width, atl_ceil_div(op->positions, width)};
-    atl_run_tasks(run, project_strip, &j, run->batch * j.strips);
+    atl_project_run_together(run, op, 1);
 }
 
 void atl_project_describe(const atl_plan *plan, const atl_project_op *op, atl_text *text) {
