@@ -193,9 +193,9 @@ typedef void atl_transpose_fn(const float *x, int64_t rows, int64_t n, int64_t s
 typedef void atl_softmax_fn(float *s, int64_t rows, int64_t n, int64_t stride, float scale, const float *row,
                             const float *column);
 
-/* y[r*y_row + i] = the largest of x[r*x_row + w*step + i], w < windows, for i < n, r < rows: NaN where one of them is, +0 for a zero
- * of either sign. windows >= 1. */
-typedef void atl_window_max_fn(const float *x, int64_t n, int64_t rows, int64_t x_row, int64_t windows, int64_t step,
+/* y[r*y_row + i] = the largest of x[r*x_row + w*line + 2*i] and its right neighbour over w < lines, for i < n, r < rows: NaN
+ * where one of them is, +0 for a zero of either sign. */
+typedef void atl_window_max_fn(const float *x, int64_t n, int64_t rows, int64_t x_row, int64_t lines, int64_t line,
                                float *y, int64_t y_row);
 
 /* ---- the table ---- */

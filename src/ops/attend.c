@@ -48,6 +48,7 @@ static atl_status reserve_scratch(atl_plan *plan, atl_attend_op *op, atl_error *
         atl_offset *at;
         int64_t a, b;
     } slot[] = {{&op->q_lanes, op->d, op->tile},
+                {&op->slopes, op->d, 1},
                 {&op->scores, ATL_BLOCK, nr},
                 {&op->state, op->c + 2, op->tile},
                 {&op->other_state, op->chunks > 1 ? op->c + 2 : 0, op->tile},
@@ -158,20 +159,21 @@ static const float *query_rows(const job *j, const head *head, int64_t i, int64_
 }
 
 /* The queries of a tile, scaled, as lane panels [d][nr]; zero beyond the last. */
-static void load_queries(const job *j, const query_tile *t, float *lanes) {
+static void load_queries(const job *j, const query_tile *t, float *scratch) {
     const atl_attend_op *op = j->op;
     int64_t nr = j->kernels->attend.nr, row = 0, rows = 0;
-    for (int64_t p = 0; p < op->tile; p += nr) {
-        int64_t i = t->from + p, n = atl_max(0, atl_min(nr, t->used - p));
-        const float *q = n ? query_rows(j, &t->head, i, &row, &rows) : NULL;
-        for (int64_t l = 0; l < op->d; l++) {
-            float *to = lanes + (p * op->d + l * nr);
-            memset(to + n, 0, (size_t)(nr - n) * sizeof(float));
-            for (int64_t v = 0; v < n && l < rows; v++)
-                to[v] = q[l * row + v] * j->slope;
-            for (int64_t v = 0; v < n && l >= rows; v++)
-                to[v] = j->slope;
-        }
+    float *slopes = scratch + op->slopes, *lanes = scratch + op->q_lanes;
+    for (int64_t l = 0; l < op->d; l++)
+        slopes[l] = j->slope;
+    memset(lanes, 0, (size_t)(op->d * op->tile) * sizeof(float));
+    for (int64_t p = 0; p < t->used; p += nr) {
+        int64_t n = atl_min(nr, t->used - p);
+        const float *q = query_rows(j, &t->head, t->from + p, &row, &rows);
+        rows = atl_min(rows, op->d);
+        j->kernels->scale.fn(q, lanes + p * op->d, n, rows, row, nr, slopes, 0, NULL, NULL, NULL);
+        for (int64_t l = rows; l < op->d; l++)
+            for (int64_t i = 0; i < n; i++)
+                lanes[p * op->d + l * nr + i] = j->slope;
     }
 }
 
@@ -279,7 +281,7 @@ static void whole_tile(void *context, int64_t task, int slot) {
     float *scratch = atl_run_scratch(j->run, slot), *state = scratch + op->state, *other = scratch + op->other_state;
     query_tile t;
     open_tile(j, task / j->tiles, task % j->tiles, &t);
-    load_queries(j, &t, scratch + op->q_lanes);
+    load_queries(j, &t, scratch);
     for (int64_t chunk = 0; chunk < op->chunks; chunk++) {
         attend_chunk(j, &t, chunk, scratch, chunk ? other : state);
         if (chunk)
@@ -302,7 +304,7 @@ static void chunk_of_tile(void *context, int64_t task, int slot) {
     float *scratch = atl_run_scratch(j->run, slot);
     query_tile t;
     open_tile(j, index, tile, &t);
-    load_queries(j, &t, scratch + op->q_lanes);
+    load_queries(j, &t, scratch);
     attend_chunk(j, &t, chunk, scratch, partial_state(j, index, tile, chunk));
 }
 

@@ -231,8 +231,7 @@ int64_t atl_project_rows(const atl_kernels *kernels, int64_t k);
 
 /*
  * x has planes of [height, width] positions, of which windows of window_rows x 2 are pooled, step by step; what is left over
- * at the ends is never looked at. A window's positions become lanes of one product, whose rows are pooled while they are
- * in the first-level cache.
+ * at the ends is never looked at. Rows of products are pooled while they are in the first-level cache.
  */
 typedef struct atl_project_pooled_op {
     /* set by the layer */
@@ -271,7 +270,8 @@ typedef struct atl_attend_op {
     int64_t chunk_blocks;
     atl_offset partial;    /* chunk states, when there are several */
     atl_offset statistics; /* max and sum per query, for the map */
-    atl_offset q_lanes, scores, bias, state, other_state, map_q, map_statistics, map_bias; /* in the slot's scratch */
+    atl_offset slopes, q_lanes, scores, bias, state, other_state, map_q, map_statistics,
+        map_bias; /* in the slot's scratch */
 } atl_attend_op;
 
 /* All up to blind_zero is set by the layer. */

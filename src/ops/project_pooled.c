@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A linear layer over positions with max pooling behind it, lanes = positions of windows. */
+#include <string.h>
+
 #include "../arena.h"
 #include "../error.h"
 #include "../memory.h"
 #include "../plan.h"
 #include "ops.h"
 
-enum { LANES_MIN = 64 /* of a task when windows are few; ATL_BLOCK otherwise */ };
-
-static int64_t window_size(const atl_project_pooled_op *op) {
-    return op->window_rows * 2;
-}
+enum { LANES_MIN = 64 /* of a task when there are few; ATL_BLOCK otherwise */ };
 
 /* ---- plan ---- */
 
@@ -36,43 +34,81 @@ atl_status atl_project_pooled_plan(atl_plan *plan, atl_linear *linear, atl_proje
 typedef struct job {
     const atl_run_state *run;
     const atl_project_pooled_op *op;
-    int64_t width, strips; /* pooled positions of a task, tasks of a sample */
+    int64_t lines, columns;       /* of windows: what a task pools at most */
+    int64_t line_tasks, per_line; /* tasks of a sample one below the other, and side by side */
 } job;
 
-/* Where in a row of x the elements of windows [from, from + count) are: their first ones, then their second ones, ... */
-static void window_positions(const atl_project_pooled_op *op, int64_t from, int64_t count, int64_t *at) {
-    int64_t columns = op->width / 2, rows = op->height / op->window_rows;
-    for (int64_t i = 0; i < count; i++) {
-        int64_t column = (from + i) % columns, row = (from + i) / columns % rows, plane = (from + i) / columns / rows;
-        int64_t first = (plane * op->height + row * op->window_rows) * op->width + column * 2;
-        for (int64_t w = 0; w < window_size(op); w++)
-            at[w * count + i] = first + w / 2 * op->width + w % 2;
+/* Windows of a task, of one sample. */
+typedef struct strip {
+    int64_t b, line, lines, column, columns;
+} strip;
+
+static int64_t window_lines(const atl_project_pooled_op *op) {
+    return op->planes * (op->height / op->window_rows);
+}
+
+static strip find_strip(const job *j, int64_t task) {
+    const atl_project_pooled_op *op = j->op;
+    strip s = {.b = task / j->per_line / j->line_tasks,
+               .line = task / j->per_line % j->line_tasks * j->lines,
+               .column = task % j->per_line * j->columns};
+    s.lines = atl_min(j->lines, window_lines(op) - s.line);
+    s.columns = atl_min(j->columns, op->width / 2 - s.column);
+    return s;
+}
+
+/* Columns [from, from + n) of x as lanes from `lane` on, in lane panels [][k][nr]. */
+static void copy_lanes(const float *x, int64_t x_row, int64_t k, int64_t n, int64_t lane, int64_t nr, float *lanes) {
+    for (int64_t i = 0, part; i < n; i += part) {
+        int64_t at = lane + i;
+        float *to = lanes + at / nr * nr * k + at % nr;
+        part = atl_min(n - i, nr - at % nr);
+        for (int64_t l = 0; l < k; l++)
+            memcpy(to + l * nr, x + l * x_row + i, (size_t)part * sizeof(float));
     }
 }
 
-/* The positions as lane panels [ceil(count/nr)][k][nr], zero beyond count. */
-static void gather_lanes(const float *x, int64_t x_row, int64_t k, const int64_t *at, int64_t count, int64_t nr,
-                         float *lanes) {
-    for (int64_t p = 0; p < count; p += nr) {
-        int64_t n = atl_min(nr, count - p);
-        for (int64_t l = 0; l < k; l++) {
-            float *to = lanes + p * k + l * nr;
-            const float *row = x + l * x_row;
-            for (int64_t i = 0; i < n; i++)
-                to[i] = row[at[p + i]];
-            for (int64_t i = n; i < nr; i++)
-                to[i] = 0.0f;
+/* The rows of x below a strip's windows, line by line, as lane panels; zero beyond. Returns the number of lanes. */
+static int64_t pack_strip(const job *j, const strip *s, float *lanes) {
+    const atl_project_pooled_op *op = j->op;
+    int64_t nr = j->run->plan->engine->kernels.gemm.nr, lane = 0, n = 2 * s->columns, rows = s->lines * op->window_rows;
+    int64_t per_plane = op->height / op->window_rows;
+    const float *x = atl_run_sample(j->run, s->b).x + 2 * s->column;
+    int together = n == op->width && op->height % op->window_rows == 0; /* nothing is left out between rows */
+    n *= together ? rows : 1;
+    for (int64_t i = 0; i < (together ? 1 : rows); i++, lane += n) {
+        int64_t q = s->line + i / op->window_rows;
+        int64_t row = q / per_plane * op->height + q % per_plane * op->window_rows + i % op->window_rows;
+        copy_lanes(x + row * op->width, j->run->x_row, op->k, n, lane, nr, lanes);
+    }
+    float *last = lanes + lane / nr * nr * op->k;
+    for (int64_t l = 0; l < op->k && lane % nr; l++)
+        memset(last + l * nr + lane % nr, 0, (size_t)(nr - lane % nr) * sizeof(float));
+    return lane;
+}
+
+/* Maxima of rows [m, m + rows) of products over a strip's windows. */
+static void pool_rows(const job *j, const strip *s, int64_t m, int64_t rows, const float *products) {
+    const atl_project_pooled_op *op = j->op;
+    int64_t line = 2 * s->columns;
+    for (int64_t q = 0; q < s->lines; q++)
+        for (int64_t i = 0, n; i < s->columns; i += n) {
+            int64_t to = (s->line + q) * (op->width / 2) + s->column + i;
+            n = atl_min(s->columns - i, ATL_BLOCK - to % ATL_BLOCK);
+            float *y = atl_panels_block(j->run, s->b, &op->to, to / ATL_BLOCK) + m * ATL_PANEL_ROW + to % ATL_BLOCK;
+            j->run->plan->engine->kernels.window_max.fn(products + q * op->window_rows * line + 2 * i, n, rows,
+                                                        ATL_PANEL_ROW, op->window_rows, line, y, ATL_PANEL_ROW);
         }
-    }
 }
 
-/* Rows of products over packed lanes, and their maxima over windows into the panels. */
-static void multiply_windows(const job *j, int64_t b, int64_t from, int64_t count, float *scratch) {
+static void pooled_strip(void *context, int64_t task, int slot) {
+    const job *j = context;
     const atl_project_pooled_op *op = j->op;
     const atl_kernels *kernels = &j->run->plan->engine->kernels;
     int64_t mr = kernels->gemm.mr, nr = kernels->gemm.nr, chunk = atl_project_rows(kernels, op->k);
-    float *products = scratch + op->products;
-    float *to = atl_panels_block(j->run, b, &op->to, from / ATL_BLOCK) + from % ATL_BLOCK;
+    strip s = find_strip(j, task);
+    float *scratch = atl_run_scratch(j->run, slot), *products = scratch + op->products;
+    int64_t lanes = pack_strip(j, &s, scratch + op->lanes);
     atl_gemm g = {.n = nr,
                   .k = op->k,
                   .a_tile = op->k * mr,
@@ -84,34 +120,25 @@ static void multiply_windows(const job *j, int64_t b, int64_t from, int64_t coun
         g.m = atl_min(chunk, op->m - m);
         g.a = op->weight + m * op->k;
         g.row_bias = op->bias ? op->bias + m : NULL;
-        for (int64_t p = 0; p < window_size(op) * count; p += nr) {
+        for (int64_t p = 0; p < lanes; p += nr) {
             g.b = scratch + op->lanes + p * op->k;
             g.y = g.sums = products + p;
             kernels->gemm.fn(&g);
         }
-        kernels->window_max.fn(products, count, g.m, ATL_PANEL_ROW, window_size(op), count, to + m * ATL_PANEL_ROW,
-                               ATL_PANEL_ROW);
+        pool_rows(j, &s, m, g.m, products);
     }
 }
 
-static void pooled_strip(void *context, int64_t task, int slot) {
-    const job *j = context;
-    const atl_project_pooled_op *op = j->op;
-    int64_t b = task / j->strips, from = task % j->strips * j->width;
-    int64_t count = atl_min(j->width, op->positions - from), at[ATL_BLOCK];
-    float *scratch = atl_run_scratch(j->run, slot);
-    window_positions(op, from, count, at);
-    gather_lanes(atl_run_sample(j->run, b).x, j->run->x_row, op->k, at, window_size(op) * count,
-                 j->run->plan->engine->kernels.gemm.nr, scratch + op->lanes);
-    multiply_windows(j, b, from, count, scratch);
-}
-
 void atl_project_pooled_run(const atl_run_state *run, const atl_project_pooled_op *op) {
-    int64_t threads = atl_pool_threads(run->plan->engine->pool), whole = ATL_BLOCK / window_size(op);
-    int many = run->batch * atl_ceil_div(op->positions, whole) >= 4 * threads;
-    int64_t width = many ? whole : LANES_MIN / window_size(op);
-    job j = {run, op, width, atl_ceil_div(op->positions, width)};
-    atl_run_tasks(run, pooled_strip, &j, run->batch * j.strips);
+    int64_t threads = atl_pool_threads(run->plan->engine->pool);
+    int64_t line = op->window_rows * (op->width / 2) * 2, lines = window_lines(op);
+    int many = run->batch * atl_ceil_div(lines * line, ATL_BLOCK) >= 4 * threads;
+    int64_t width = many ? ATL_BLOCK : LANES_MIN;
+    job j = {run, op, atl_max(1, atl_min(width / line, lines)), atl_min(op->width / 2, width / (2 * op->window_rows)),
+             0,   0};
+    j.line_tasks = atl_ceil_div(lines, j.lines);
+    j.per_line = atl_ceil_div(op->width / 2, j.columns);
+    atl_run_tasks(run, pooled_strip, &j, run->batch * j.line_tasks * j.per_line);
 }
 
 void atl_project_pooled_describe(const atl_plan *plan, const atl_project_pooled_op *op, atl_text *text) {
