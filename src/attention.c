@@ -211,17 +211,13 @@ static atl_status make_plan(atl_plan *plan, const atl_attention_args *a, const t
 
 /* ---- run ---- */
 
-static void run_waves(const atl_run_state *run) {
+static void run_wave(const atl_run_state *run) {
     const atl_plan *plan = run->plan;
-    int64_t together = plan->info.workspace_samples;
-    for (int64_t first = 0; first < run->batch; first += together) {
-        atl_run_state part = atl_run_part(run, first, atl_min(together, run->batch - first));
-        atl_view_run(&part, &plan->op.attention.query);
-        atl_view_run(&part, &plan->op.attention.key);
-        atl_view_run(&part, &plan->op.attention.value);
-        atl_attend_run(&part, &plan->op.attention.attend);
-        atl_view_run(&part, &plan->op.attention.output);
-    }
+    atl_view_run(run, &plan->op.attention.query);
+    atl_view_run(run, &plan->op.attention.key);
+    atl_view_run(run, &plan->op.attention.value);
+    atl_attend_run(run, &plan->op.attention.attend);
+    atl_view_run(run, &plan->op.attention.output);
 }
 
 static atl_status size_map(atl_run_state *run, const atl_attention_args *a, atl_error *error) {
@@ -285,7 +281,7 @@ static atl_status attend(atl_engine *engine, const atl_attention_args *a, atl_er
         return atl_fail(error, ATL_OUT_OF_MEMORY, "attention: no memory for a workspace of %lld bytes",
                         (long long)size);
     run.workspace = workspace->memory;
-    run_waves(&run);
+    atl_run_waves(&run, run_wave);
     atl_engine_return(engine, workspace);
     return ATL_OK;
 }

@@ -86,6 +86,14 @@ atl_sample atl_run_sample(const atl_run_state *run, int64_t b);
 /* The part of a run that samples [first, first + count) are, over the same workspace. */
 atl_run_state atl_run_part(const atl_run_state *run, int64_t first, int64_t count);
 
+/* Runs samples in waves of about equal size, none larger than info.workspace_samples, which bounds the workspace of large
+ * batches. */
+void atl_run_waves(const atl_run_state *run, void (*wave)(const atl_run_state *part));
+
+/* How much of `total` a task takes such that threads finish together: a multiple of `unit`, no less than `least` and no more
+ * than `most`, which are multiples of it too. */
+int64_t atl_run_width(const atl_run_state *run, int64_t total, int64_t unit, int64_t least, int64_t most);
+
 /* Workspace of sample b, and of a slot of the team. */
 float *atl_run_workspace(const atl_run_state *run, int64_t b);
 float *atl_run_scratch(const atl_run_state *run, int slot);

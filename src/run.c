@@ -53,6 +53,30 @@ atl_run_state atl_run_part(const atl_run_state *run, int64_t first, int64_t coun
     return part;
 }
 
+void atl_run_waves(const atl_run_state *run, void (*wave)(const atl_run_state *part)) {
+    int64_t waves = atl_ceil_div(run->batch, run->plan->info.workspace_samples);
+    int64_t together = atl_ceil_div(run->batch, waves);
+    for (int64_t first = 0; first < run->batch; first += together) {
+        atl_run_state part = atl_run_part(run, first, atl_min(together, run->batch - first));
+        wave(&part);
+    }
+}
+
+enum { TASKS_PER_THREAD = 4 /* at least, where `least` allows */ };
+
+int64_t atl_run_width(const atl_run_state *run, int64_t total, int64_t unit, int64_t least, int64_t most) {
+    int64_t threads = atl_pool_threads(run->plan->engine->pool), best = least, best_rounds = INT64_MAX;
+    int64_t fair = total / (TASKS_PER_THREAD * threads) / unit * unit;
+    for (int64_t width = atl_max(least, atl_min(most, fair)); width >= least; width -= unit) {
+        int64_t rounds = atl_ceil_div(atl_ceil_div(total, width), threads) * width;
+        if (rounds < best_rounds) {
+            best = width;
+            best_rounds = rounds;
+        }
+    }
+    return best;
+}
+
 float *atl_run_workspace(const atl_run_state *run, int64_t b) {
     const atl_plan_info *info = &run->plan->info;
     return (float *)(run->workspace + info->workspace_fixed + b * info->workspace_per_sample);

@@ -136,16 +136,15 @@ static void project(const atl_run_state *run, const atl_project_op *ops) {
     atl_project_run_together(run, &ops[1], 2);
 }
 
-/* In waves that keep the team busy, which bounds the workspace of large batches. */
-static void run(const atl_run_state *run) {
+static void run_wave(const atl_run_state *run) {
     const atl_plan *plan = run->plan;
-    int64_t together = plan->info.workspace_samples;
-    for (int64_t first = 0; first < run->batch; first += together) {
-        atl_run_state part = atl_run_part(run, first, atl_min(together, run->batch - first));
-        project(&part, plan->op.multi_head.project);
-        atl_attend_run(&part, &plan->op.multi_head.attend);
-        atl_join_run(&part, &plan->op.multi_head.join);
-    }
+    project(run, plan->op.multi_head.project);
+    atl_attend_run(run, &plan->op.multi_head.attend);
+    atl_join_run(run, &plan->op.multi_head.join);
+}
+
+static void run(const atl_run_state *run) {
+    atl_run_waves(run, run_wave);
 }
 
 static void describe(const atl_plan *plan, atl_text *text) {

@@ -333,7 +333,8 @@ static atl_status plan(atl_plan *plan, atl_error *error) {
 
 /* ---- run ---- */
 
-static void run_samples(const atl_run_state *run) {
+/* y may be x: the output comes last, and a task that writes positions has read what it needs of them, as no other task does. */
+static void run_wave(const atl_run_state *run) {
     const atl_plan *plan = run->plan;
     int folds_theta = plan->op.non_local.folds_theta, folds_output = plan->op.non_local.folds_output;
     if (is_pooled(plan->layer))
@@ -353,14 +354,8 @@ static void run_samples(const atl_run_state *run) {
         atl_project_run(run, &plan->op.non_local.output);
 }
 
-/* In waves that keep the team busy, which bounds the workspace of large batches. y may be x: the output comes last, and a task
- * that writes positions has read what it needs of them, as no other task does. */
 static void run(const atl_run_state *run) {
-    int64_t together = run->plan->info.workspace_samples;
-    for (int64_t first = 0; first < run->batch; first += together) {
-        atl_run_state part = atl_run_part(run, first, atl_min(together, run->batch - first));
-        run_samples(&part);
-    }
+    atl_run_waves(run, run_wave);
 }
 
 static void describe(const atl_plan *plan, atl_text *text) {

@@ -138,13 +138,12 @@ static atl_status plan(atl_plan *plan, atl_error *error) {
     return status;
 }
 
-/* Samples go through together, but only as many as keep the team busy: that bounds the workspace of large batches. */
+static void run_wave(const atl_run_state *run) {
+    atl_channel_attend_run(run, &run->plan->op.channel);
+}
+
 static void run(const atl_run_state *run) {
-    int64_t together = run->plan->info.workspace_samples;
-    for (int64_t first = 0; first < run->batch; first += together) {
-        atl_run_state part = atl_run_part(run, first, atl_min(together, run->batch - first));
-        atl_channel_attend_run(&part, &run->plan->op.channel);
-    }
+    atl_run_waves(run, run_wave);
 }
 
 static void describe(const atl_plan *plan, atl_text *text) {

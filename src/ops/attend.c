@@ -21,7 +21,7 @@ enum {
     TILE_MAX = 256,
     TILE_STATE = 96 * 1024, /* bytes of output state that a tile may hold: shares a second-level cache with keys */
     TASKS_PER_THREAD = 4,
-    BUSY_TASKS = 32 /* of a thread, between two waits for the whole team */
+    BUSY_TASKS = 64 /* of a thread, between two waits for the whole team */
 };
 
 /* The maximum that every query starts from, in scores times log2(e): finite, so that rows of -inf stay NaN-free until

@@ -8,7 +8,7 @@
 #include "../plan.h"
 #include "ops.h"
 
-enum { STRIP = 96, STRIP_MIN = 24 /* positions of a task, when there are few; multiples of every row tile */ };
+enum { STRIP = 96, STRIP_MIN = 24 /* rows of a task, when there are few; multiples of every row tile */ };
 
 atl_status atl_join_plan(atl_plan *plan, atl_linear *linear, atl_join_op *op, atl_error *error) {
     int64_t nr = plan->engine->kernels.gemm.nr;
@@ -22,23 +22,24 @@ atl_status atl_join_plan(atl_plan *plan, atl_linear *linear, atl_join_op *op, at
     return status == ATL_OK ? atl_reserve_slot(plan, &op->sums, STRIP, nr, 1, error) : status;
 }
 
+/* Rows are positions: of one sample after the other where their outputs lie one behind the other. */
 typedef struct job {
     const atl_run_state *run;
     const atl_join_op *op;
-    int64_t width, strips; /* positions of a task, tasks of a sample */
+    int64_t rows;          /* that follow each other: of a sample, or of all */
+    int64_t width, strips; /* rows of a task, tasks of these */
 } job;
 
-/* `count` positions from `from` on as tiles of rows [ceil(count/mr)][k][mr]; what is past count is not written. */
+/* `count` rows from `from` on, counted from sample b on, as tiles [ceil(count/mr)][k][mr]; what is past count is not written. */
 static void pack_rows(const job *j, int64_t b, int64_t from, int64_t count, int64_t mr, float *rows) {
     const atl_join_op *op = j->op;
-    for (int64_t i = 0; i < count;) {
-        int64_t at = (from + i) % ATL_BLOCK;
-        int64_t n = atl_min(atl_min(mr - i % mr, count - i), ATL_BLOCK - at);
-        const float *panel = atl_panels_block(j->run, b, &op->from, (from + i) / ATL_BLOCK) + at;
+    for (int64_t i = 0, n; i < count; i += n) {
+        int64_t sample = b + (from + i) / op->positions, at = (from + i) % op->positions;
+        n = atl_min(atl_min(mr - i % mr, count - i), atl_min(op->positions - at, ATL_BLOCK - at % ATL_BLOCK));
+        const float *panel = atl_panels_block(j->run, sample, &op->from, at / ATL_BLOCK) + at % ATL_BLOCK;
         float *to = rows + i / mr * mr * op->k + i % mr;
         for (int64_t l = 0; l < op->k; l++)
             memcpy(to + l * mr, panel + l * ATL_PANEL_ROW, (size_t)n * sizeof(float));
-        i += n;
     }
 }
 
@@ -48,7 +49,7 @@ static void join_strip(void *context, int64_t task, int slot) {
     const atl_kernels *kernels = &j->run->plan->engine->kernels;
     int64_t b = task / j->strips, from = task % j->strips * j->width, mr = kernels->gemm.mr, nr = kernels->gemm.nr;
     float *scratch = atl_run_scratch(j->run, slot), *y = atl_run_sample(j->run, b).y + from * op->m;
-    atl_gemm g = {.m = atl_min(j->width, op->positions - from),
+    atl_gemm g = {.m = atl_min(j->width, j->rows - from),
                   .k = op->k,
                   .a = scratch + op->rows,
                   .a_tile = op->k * mr,
@@ -68,11 +69,12 @@ static void join_strip(void *context, int64_t task, int slot) {
 }
 
 void atl_join_run(const atl_run_state *run, const atl_join_op *op) {
-    int64_t threads = atl_pool_threads(run->plan->engine->pool);
-    int many = run->batch * atl_ceil_div(op->positions, STRIP) >= 4 * threads;
-    int64_t width = many ? STRIP : STRIP_MIN;
-    job j = {run, op, width, atl_ceil_div(op->positions, width)};
-    atl_run_tasks(run, join_strip, &j, run->batch * j.strips);
+    int together = !run->samples && run->y_stride == op->positions * op->m;
+    int64_t samples = together ? 1 : run->batch, mr = run->plan->engine->kernels.gemm.mr;
+    job j = {run, op, run->batch / samples * op->positions, 0, 0};
+    j.width = atl_run_width(run, samples * j.rows, mr, STRIP_MIN, STRIP);
+    j.strips = atl_ceil_div(j.rows, j.width);
+    atl_run_tasks(run, join_strip, &j, samples * j.strips);
 }
 
 void atl_join_describe(const atl_plan *plan, const atl_join_op *op, atl_text *text) {

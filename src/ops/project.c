@@ -47,7 +47,7 @@ void atl_panels_copy_x(const atl_run_state *run, const atl_panels *panels) {
 /* ---- plan ---- */
 
 int64_t atl_project_rows(const atl_kernels *kernels, int64_t k) {
-    return kernels->gemm.mr * atl_max(1, 4096 / (k * kernels->gemm.mr));
+    return kernels->gemm.mr * atl_max(1, 32768 / (k * kernels->gemm.mr));
 }
 
 atl_status atl_project_plan(atl_plan *plan, atl_linear *linear, atl_project_op *op, atl_error *error) {
@@ -216,31 +216,14 @@ static void project_lanes(void *context, int64_t task, int slot) {
     }
 }
 
-enum {
-    WIDTH_MIN = 64, /* lanes of a task when there are few; a multiple of every gemm tile's lanes */
-    TASKS_PER_THREAD = 4
-};
-
-/* Lanes of a task, a multiple of nr, such that threads finish together. */
-static int64_t task_width(int64_t lanes, int64_t nr, int64_t threads) {
-    int64_t panels = atl_ceil_div(lanes, nr), least = WIDTH_MIN / nr, best = least, best_rounds = INT64_MAX;
-    int64_t most = atl_max(least, atl_min(ATL_BLOCK / nr, panels / (TASKS_PER_THREAD * threads)));
-    for (int64_t width = most; width >= least; width--) {
-        int64_t rounds = atl_ceil_div(atl_ceil_div(panels, width), threads) * width;
-        if (rounds < best_rounds) {
-            best = width;
-            best_rounds = rounds;
-        }
-    }
-    return best * nr;
-}
+enum { WIDTH_MIN = 64 /* lanes of a task when there are few; a multiple of every gemm tile's lanes */ };
 
 void atl_project_run_together(const atl_run_state *run, const atl_project_op *ops, int count) {
     int64_t nr = run->plan->engine->kernels.gemm.nr, length = ops->positions;
     if (ops->into_y)
         length = atl_round_up(length, nr);
     job j = {run, ops, count, length, run->batch * length, 0};
-    j.width = task_width(j.lanes, nr, atl_pool_threads(run->plan->engine->pool));
+    j.width = atl_run_width(run, j.lanes, nr, WIDTH_MIN, ATL_BLOCK);
     atl_run_tasks(run, project_lanes, &j, atl_ceil_div(j.lanes, j.width));
 }
 
