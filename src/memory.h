@@ -37,12 +37,7 @@ static inline int64_t atl_arena_floats(int64_t count) {
     return atl_round_up(count, ATL_ALIGN / (int64_t)sizeof(float));
 }
 
-/* `bytes` aligned to ATL_ALIGN, or NULL. Freed with free(). */
-static inline void *atl_aligned(int64_t bytes) {
-    void *p = NULL;
-    if (bytes < 0 || bytes > INT64_MAX - ATL_ALIGN)
-        return NULL;
-    return posix_memalign(&p, ATL_ALIGN, (size_t)atl_round_up(bytes ? bytes : 1, ATL_ALIGN)) ? NULL : p;
-}
+/* `bytes` aligned to ATL_ALIGN, or NULL. Large ones are in huge pages where the system has them. Freed with free(). */
+void *atl_aligned(int64_t bytes);
 
 #endif
