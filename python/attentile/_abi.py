@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import POINTER, c_char, c_char_p, c_double, c_float, c_int, c_int64, c_size_t, c_void_p
+from typing import Any
 
 # ATL_ABI_VERSION and ATL_MAX_RANK of the header that this file repeats, and the oldest library that has all of it.
 ABI = 1
@@ -91,7 +92,7 @@ STRUCTS = {"atl_error": Error, "atl_tensor": Tensor, "atl_param": Param, "atl_en
 _handle, _status, _error = c_void_p, c_int, POINTER(Error)
 
 # What is called of libattentile, and of libattentile-io: result and arguments.
-CORE = {
+CORE: dict[str, tuple[Any, list[Any]]] = {
     "atl_status_name": (c_char_p, [_status]),
     "atl_version": (c_char_p, []),
     "atl_engine_create": (_status, [POINTER(EngineOptions), POINTER(_handle), _error]),
@@ -111,7 +112,7 @@ CORE = {
     "atl_plan_describe": (c_size_t, [_handle, c_char_p, c_size_t]),
     "atl_attention": (_status, [_handle, POINTER(AttentionArgs), _error]),
 }
-IO = {
+IO: dict[str, tuple[Any, list[Any]]] = {
     "atl_checkpoint_open": (_status, [c_char_p, POINTER(_handle), _error]),
     "atl_checkpoint_close": (None, [_handle]),
     "atl_checkpoint_count": (c_size_t, [_handle]),

@@ -44,11 +44,16 @@ def as_array(value: ArrayLike, name: str) -> numpy.typing.NDArray[Any]:
                         ) from None
 
 
+def dtype_text(array: numpy.typing.NDArray[Any]) -> str:
+    """The dtype's name as its owner knows it."""
+    return "bfloat16" if array.dtype.name == "void16" else array.dtype.str if not array.dtype.isnative else array.dtype.name
+
+
 def as_floats(value: ArrayLike, name: str, writable: bool = False) -> FloatArray:
     """The same, of float32, and writable if it is an output."""
     array = as_array(value, name)
     if array.dtype != FLOAT:
-        raise InvalidArgument(f"{name}: wrong dtype (expected float32, got {array.dtype})")
+        raise InvalidArgument(f"{name}: wrong dtype (expected float32, got {dtype_text(array)})")
     if writable and not array.flags.writeable:
         raise InvalidArgument(f"{name}: expected a writable array, got a read-only one")
     return array
@@ -108,7 +113,7 @@ def as_mask(value: ArrayLike, name: str, additive: bool) -> numpy.typing.NDArray
     array = as_array(value, name)
     dtypes = ("float32",) if additive else ("bool", "uint8")
     if array.dtype.name not in dtypes or not array.dtype.isnative:
-        raise InvalidArgument(f"{name}: wrong dtype (expected {' or '.join(dtypes)}, got {array.dtype})")
+        raise InvalidArgument(f"{name}: wrong dtype (expected {' or '.join(dtypes)}, got {dtype_text(array)})")
     if array.ndim > 4:
         raise InvalidArgument(f"{name}: wrong shape (expected at most 4 axes, got {shape_text(array.shape)})")
     array = array[tuple(slice(0, 1) if step == 0 else slice(None) for step in array.strides)]

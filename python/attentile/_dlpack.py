@@ -47,6 +47,14 @@ class _Exported:
 
 
 def _export(tensor: Any, name: str) -> object:
+    """The capsule of a tensor, which must be in memory that the CPU reads."""
+    try:
+        device = tensor.__dlpack_device__()
+    except (BufferError, RuntimeError, ValueError, TypeError) as error:
+        raise InvalidArgument(f"{name}: the tensor cannot be exported: {error}") from error
+    if device[0] not in _HOST_DEVICES:
+        raise InvalidArgument(f"{name}: expected a tensor in the memory of the CPU, got one on device "
+                              f"{getattr(tensor, 'device', tuple(map(int, device)))}")
     try:
         try:
             return tensor.__dlpack__(max_version=_NEWEST)
@@ -67,11 +75,7 @@ def _read(capsule: object, name: str) -> tuple[_Tensor, bool]:
 
 
 def from_dlpack(tensor: Any, name: str) -> numpy.typing.NDArray[Any]:
-    """An array over the tensor's memory, which must be the CPU's."""
-    device = tensor.__dlpack_device__()
-    if device[0] not in _HOST_DEVICES:
-        raise InvalidArgument(f"{name}: expected a tensor in the memory of the CPU, got one on device "
-                              f"{getattr(tensor, 'device', tuple(map(int, device)))}")
+    """An array over the tensor's memory."""
     capsule = _export(tensor, name)
     found, read_only = _read(capsule, name)
     kind, size = _KINDS.get(found.code), found.bits // 8

@@ -81,9 +81,7 @@ class Engine:
         """Threads, instruction set and machine."""
         info = _abi.EngineInfo(size=ctypes.sizeof(_abi.EngineInfo))
         _library.call(_library.core.atl_engine_get_info, self.handle, ctypes.byref(info))
-        values = {field.name: getattr(info, field.name) for field in dataclasses.fields(EngineInfo)}
-        return EngineInfo(**{name: v.decode("utf-8", "replace") if isinstance(v, bytes) else v
-                             for name, v in values.items()})
+        return EngineInfo(**_library.values(info, dataclasses.fields(EngineInfo)))
 
     @property
     def threads(self) -> int:
@@ -98,7 +96,8 @@ class Engine:
     @property
     def kernels(self) -> dict[str, str]:
         """The kernels that the engine chose: implementation by slot."""
-        slot, implementation, found = ctypes.c_char_p(), ctypes.c_char_p(), {}
+        slot, implementation = ctypes.c_char_p(), ctypes.c_char_p()
+        found: dict[str, str] = {}
         while _library.core.atl_engine_kernel(self.handle, len(found), ctypes.byref(slot),
                                               ctypes.byref(implementation)):
             found[(slot.value or b"").decode()] = (implementation.value or b"").decode()

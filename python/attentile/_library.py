@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import os
 import pathlib
 import weakref
@@ -15,6 +16,7 @@ _SONAME, _IO_SONAME = f"libattentile.so.{_abi.ABI}", f"libattentile-io.so.{_abi.
 _VARIABLE = "ATTENTILE_LIBRARY"
 _PROBE_BYTES = 4096  # for options of a newer library, which may be longer than those here
 
+Owner = TypeVar("Owner")
 Options = TypeVar("Options", _abi.EngineOptions, _abi.LayerDesc, _abi.PlanOptions, _abi.RunOptions,
                   _abi.AttentionArgs)
 
@@ -108,7 +110,8 @@ def call(function: Any, *arguments: Any) -> None:
         raise_error(error)
 
 
-def create(owner: object, function: Any, release: Any, *arguments: Any) -> tuple[ctypes.c_void_p, weakref.finalize]:
+def create(owner: Owner, function: Any, release: Any, *arguments: Any
+           ) -> tuple[ctypes.c_void_p, weakref.finalize[[ctypes.c_void_p], Owner]]:
     """A handle from a function that ends in (handle, error), and what releases it when `owner` goes."""
     handle = ctypes.c_void_p()
     call(function, *arguments, ctypes.byref(handle))
@@ -117,6 +120,12 @@ def create(owner: object, function: Any, release: Any, *arguments: Any) -> tuple
     return handle, finalizer
 
 
+def values(info: ctypes.Structure, fields: tuple[dataclasses.Field[Any], ...]) -> dict[str, Any]:
+    """These fields of a struct, words as str."""
+    found = {field.name: getattr(info, field.name) for field in fields}
+    return {name: one.decode("utf-8", "replace") if isinstance(one, bytes) else one for name, one in found.items()}
+
+
 def texts(pairs: dict[str, str]) -> Any:
     """An array of atl_param."""
-    return (_abi.Param * len(pairs))(*((name.encode(), value.encode()) for name, value in pairs.items()))
+    return (_abi.Param * len(pairs))(*(_abi.Param(name.encode(), value.encode()) for name, value in pairs.items()))

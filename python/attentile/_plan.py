@@ -5,9 +5,8 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import functools
-from typing import Any, Literal, Sequence, Union
+from typing import Any, Sequence, Union
 
-import numpy
 import numpy.typing
 
 from . import _abi, _library
@@ -41,7 +40,7 @@ class PlanInfo:
 def _read_info(handle: ctypes.c_void_p) -> PlanInfo:
     info = _abi.PlanInfo(size=ctypes.sizeof(_abi.PlanInfo))
     _library.call(_library.core.atl_plan_get_info, handle, ctypes.byref(info))
-    values = {field.name: getattr(info, field.name) for field in dataclasses.fields(PlanInfo)}
+    values = _library.values(info, dataclasses.fields(PlanInfo))
     for name, rank in (("shape", info.rank), ("output_shape", info.output_rank), ("map_shape", info.map_rank)):
         values[name] = tuple(values[name][:rank])
     return PlanInfo(**{**values, "in_place": bool(info.in_place)})
