@@ -116,7 +116,7 @@ def as_mask(value: ArrayLike, name: str, additive: bool) -> numpy.typing.NDArray
         raise InvalidArgument(f"{name}: wrong dtype (expected {' or '.join(dtypes)}, got {dtype_text(array)})")
     if array.ndim > 4:
         raise InvalidArgument(f"{name}: wrong shape (expected at most 4 axes, got {shape_text(array.shape)})")
-    array = array[tuple(slice(0, 1) if step == 0 else slice(None) for step in array.strides)]
+    array = array[(..., *(slice(0, 1) if step == 0 else slice(None) for step in array.strides))]
     if not array.flags.c_contiguous:
         raise _stride_error(array, name)
     return array
