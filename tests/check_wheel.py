@@ -45,8 +45,11 @@ with tempfile.TemporaryDirectory() as name:
     if got.returncode:
         skip("no packages", got)
     must(python, *PIP, f"--config-settings=builddir={folder / 'build'}", source, cwd=folder)
-    where = must(python, "-B", "-c", "import attentile; print(attentile.__file__); print(attentile.library_path)", cwd=folder)
+    files = "import attentile; print(attentile.__file__); print(attentile.library_path)"
+    where = must(python, "-B", "-c", files, cwd=folder)
     if any(not line.startswith(str(folder / "venv")) for line in where.splitlines()):
         sys.exit(f"expected the package and its library in the virtual environment, got\n{where}")
-    print(must(python, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", source / "python/tests", cwd=folder).splitlines()[-1])
-    print(must(python, "-m", "mypy", "--strict", f"--cache-dir={folder / 'mypy'}", source / "python/attentile", cwd=folder))
+    pytest = must(python, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", source / "python/tests", cwd=folder)
+    print(pytest.splitlines()[-1])
+    strict = ("--strict", f"--cache-dir={folder / 'mypy'}")
+    print(must(python, "-m", "mypy", *strict, source / "python/attentile", cwd=folder))

@@ -85,6 +85,7 @@ def test_read_only_outputs(plan, x):
     (lambda x: x[::-1], r"x: strides that no run can take .*got strides of \[-30, 5, 1\] elements"),
     (lambda x: numpy.broadcast_to(x[:1], x.shape), r"x: strides that no run can take .*\[0, 5, 1\]"),
     (lambda x: numpy.asfortranarray(x), r"x: strides that no run can take .*numpy.ascontiguousarray makes a copy"),
+    (lambda x: numpy.frombuffer(bytes(x.nbytes + 1), numpy.float32, x.size, 1).reshape(x.shape), "not aligned to a float"),
     (lambda x: x[:0], r"batch: expected 1 or more, got 0"),
 ])
 def test_wrong_arrays(plan, x, change, text):

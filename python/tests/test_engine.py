@@ -22,6 +22,7 @@ def test_options():
 
 @pytest.mark.parametrize("options, kind, text", [
     (dict(threads=-4), attentile.InvalidArgument, r"threads: out of range \(expected 1 to 1024, .* got -4\)"),
+    (dict(threads=2 ** 32 + 1), attentile.InvalidArgument, "threads: out of range .*32 bits, got 4294967297"),
     (dict(threads=2000), attentile.InvalidArgument, "threads: out of range"),
     (dict(max_isa="sse"), attentile.InvalidArgument, "max_isa: no such instruction set"),
     (dict(max_isa="neon" if os.uname().machine == "x86_64" else "avx2"), attentile.Unsupported, "max_isa: "),

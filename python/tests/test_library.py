@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finding the library, checking it, and the structs and functions against the headers."""
 import ctypes
-import json
 import os
 import re
 import shutil
-import struct
 import subprocess
 import sys
 
@@ -15,6 +13,10 @@ import pytest
 import attentile
 from attentile import _abi
 from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "tests"))
+
+from lib import formats # noqa: E402
 
 INCLUDE = ROOT / "include"
 HEADERS = "".join((INCLUDE / "attentile" / name).read_text() for name in ("attentile.h", "io.h"))
@@ -148,13 +150,8 @@ def test_the_readme(tmp_path, monkeypatch):
     rng = numpy.random.default_rng(1)
     shapes = {"query_conv.weight": (8, 64), "key_conv.weight": (8, 64), "value_conv.weight": (64, 64), "gamma": ()}
     parts = {name: (rng.standard_normal(shape) * 0.1).astype(numpy.float32) for name, shape in shapes.items()}
-    header, at = {}, 0
-    for name, part in parts.items():
-        header[name] = {"dtype": "F32", "shape": list(part.shape), "data_offsets": [at, at + part.nbytes]}
-        at += part.nbytes
-    text = json.dumps(header).encode()
-    (tmp_path / "sagan.safetensors").write_bytes(struct.pack("<Q", len(text)) + text +
-                                                 b"".join(part.tobytes() for part in parts.values()))
+    formats.write_safetensors(tmp_path / "sagan.safetensors",
+                              {name: ("F32", part.shape, part.tobytes()) for name, part in parts.items()})
     monkeypatch.chdir(tmp_path)
     names = {}
     exec(example[0], names)

@@ -53,11 +53,13 @@ def test_maps(engine, spatial, floats):
     (dict(map_rows=[]), "map_row_count: expected 1 or more, got 0"),
     (dict(map_rows=[0.5]), "map_rows: expected integers along one axis, got float64"),
     (dict(map_rows=[[1]]), "map_rows: expected integers along one axis"),
+    (dict(map=False, map_rows=[1]), "map_rows: given without a map"),
     (dict(map=numpy.zeros((2, 6, 5), numpy.float32)), r"map: wrong shape \(expected \[2, 6, 6\], got \[2, 6, 5\]\)"),
     (dict(map=numpy.zeros((2, 6, 6))), r"map: wrong dtype \(expected float32, got float64\)"),
     (dict(key=numpy.zeros((2, 6, 6), numpy.float32)), "key: self-attention-spatial takes none"),
     (dict(mask=numpy.zeros((2, 6, 6), bool)), "mask: self-attention-spatial takes none"),
-    (dict(out=numpy.zeros((2, 6, 3, 3), numpy.float32)), r"out: wrong shape \(expected \[2, 6, 3, 2\], got \[2, 6, 3, 3\]\)"),
+    (dict(out=numpy.zeros((2, 6, 3, 3), numpy.float32)),
+     r"out: wrong shape \(expected \[2, 6, 3, 2\], got \[2, 6, 3, 3\]\)"),
 ])
 def test_wrong_outputs(engine, spatial, floats, more, text):
     x = floats(2, 6, 3, 2)
@@ -102,7 +104,8 @@ def test_masks(engine, heads, floats, rng):
 
 
 @pytest.mark.parametrize("more, text", [
-    (dict(mask=numpy.ones((4, 3), bool)), r"mask_shape: axis 1 does not broadcast to the keys \(expected 1 or 4, got 3\)"),
+    (dict(mask=numpy.ones((4, 3), bool)),
+     r"mask_shape: axis 1 does not broadcast to the keys \(expected 1 or 4, got 3\)"),
     (dict(mask=numpy.ones((4, 4))), r"mask: wrong dtype \(expected bool or uint8, got float64\)"),
     (dict(additive=numpy.ones((4, 4), bool)), r"additive: wrong dtype \(expected float32, got bool\)"),
     (dict(mask=numpy.ones((1, 1, 1, 1, 4), bool)), "mask: wrong shape .expected at most 4 axes, got "),
@@ -126,7 +129,7 @@ def test_in_place(engine, se, floats):
 
 def test_plan_errors(engine, se):
     for shape, text in (((2, 5, 4), "6"), ((6,), r"shape: expected \[batch, C, ...\]"), ((-1, 6, 5), "reserve_batch"),
-                        ((1, 6, 1 << 62), ".")):
+                        ((1, 6, 1 << 62), "bytes|represented"), ((1, 6, 1 << 64), "shape: out of range .*64 bits")):
         with pytest.raises(attentile.Error, match=text):
             engine.plan(se, shape)
     with pytest.raises(attentile.InvalidArgument, match="key_length"):
