@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engines: options, information, lifetime, threads."""
-import gc
+"""Engines: options, information, threads."""
 import os
 import threading
 import time
-import weakref
+import timeit
 
 import numpy
 import pytest
@@ -39,32 +38,6 @@ def test_environment(monkeypatch):
         attentile.Engine()
 
 
-def test_any_order_of_release(se, floats):
-    x, engine = floats(2, 6, 5), attentile.Engine(threads=2)
-    plan = engine.plan(se, x.shape)
-    call, want = plan.bind(x), plan.run(x)
-    engine.close()
-    engine.close()
-    assert repr(engine) == "<attentile.Engine, closed>"
-    with pytest.raises(ValueError, match="engine: is closed"):
-        engine.plan(se, x.shape)
-    watched = weakref.ref(plan)
-    del plan, engine
-    gc.collect()
-    assert numpy.array_equal(call(), want)
-    assert watched() is not None
-    del call
-    gc.collect()
-    assert watched() is None
-
-
-def test_outputs_outlive_everything(floats, se_weights):
-    x = floats(2, 6, 5)
-    y = attentile.Engine(threads=1).plan(attentile.Layer("se", se_weights), x.shape).run(x)
-    gc.collect()
-    assert y.shape == x.shape and numpy.isfinite(y).all()
-
-
 def test_the_default_engine():
     engine = attentile.default_engine()
     assert attentile.default_engine() is engine
@@ -92,23 +65,18 @@ def test_many_threads(engine, spatial, floats):
 
 
 def test_other_threads_go_on_during_a_run(spatial, floats):
-    """The interpreter's lock is free: this thread ticks in the middle of a run of another one."""
-    x = floats(1, 6, 64, 64)
+    """The interpreter's lock is free: this thread ticks while another one is in a run. If it were not, this thread would
+    stand still for at least as long as a run takes."""
+    x = floats(4, 6, 128, 128)
     call = attentile.Engine(threads=1).plan(spatial, x.shape).bind(x)
+    shortest = min(timeit.repeat(call, number=1, repeat=2))
     for _ in range(10): # a busy machine may keep this thread from running just then
-        spans, ticks = [], []
-
-        def work():
-            begin = time.perf_counter()
-            call()
-            spans.append((begin, time.perf_counter()))
-
-        thread = threading.Thread(target=work)
+        thread = threading.Thread(target=call)
+        ticks = [time.perf_counter()]
         thread.start()
-        while not spans:
+        while thread.is_alive():
             ticks.append(time.perf_counter())
         thread.join()
-        begin, end = spans[0]
-        if any(begin + (end - begin) / 4 < tick < end - (end - begin) / 4 for tick in ticks):
+        if max(later - sooner for sooner, later in zip(ticks, ticks[1:])) < shortest / 2:
             return
     pytest.fail("no other thread ran during a run")
