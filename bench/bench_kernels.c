@@ -331,7 +331,7 @@ static int add_entry(const atl_kernel_entry *entry, kernel_bench *benches) {
             continue;
         benches[count] = (kernel_bench){.entry = entry, .shape = &shapes[i], .peak = &peaks[entry->isa]};
         snprintf(name, sizeof name, "%s/%s", entry->variant, shapes[i].name);
-        bench_add(name, bench_kernel, &benches[count++], 0);
+        bench_add(name, bench_kernel, &benches[count++]);
     }
     if (count == 0)
         fprintf(stderr, "bench-kernels: slot %s has no shapes\n", atl_slot_name(entry->slot));

@@ -39,19 +39,17 @@ void bench_context(const char *key, const char *value) {
     benchmark::AddCustomContext(key, value);
 }
 
-void bench_add(const char *name, bench_fn *fn, void *context, int repetitions) {
+void bench_add(const char *name, bench_fn *fn, void *context) {
     auto body = [fn, context](benchmark::State &state) {
         bench_state wrapped{&state, false, {}, {}};
         fn(&wrapped, context);
     };
-    benchmark::internal::Benchmark *added = benchmark::RegisterBenchmark(name, body);
-    added->UseRealTime()
+    benchmark::RegisterBenchmark(name, body)
+        ->UseRealTime()
         ->MeasureProcessCPUTime()
         ->Unit(benchmark::kMicrosecond)
         ->ComputeStatistics("min", smallest)
         ->ComputeStatistics("max", largest);
-    if (repetitions > 0)
-        added->Repetitions(repetitions);
 }
 
 /* Instead of a display: hands over the shortest repetition. */

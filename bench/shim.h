@@ -30,8 +30,8 @@ int bench_init(int argc, char **argv);
 /* A line for the head of JSON output. */
 void bench_context(const char *key, const char *value);
 
-/* Registers a benchmark; `context` has to live until bench_run returns. `repetitions` 0 = as the options say. */
-void bench_add(const char *name, bench_fn *fn, void *context, int repetitions);
+/* Registers a benchmark; `context` has to live until bench_run returns. */
+void bench_add(const char *name, bench_fn *fn, void *context);
 
 /* Is told of each benchmark once its repetitions are done: the seconds of an iteration in the shortest of them; 0 = given
  * up. */

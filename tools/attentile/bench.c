@@ -5,14 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* One thread and all, or as many as were asked for. */
-static int choose_teams(bench_job *job) {
-    int64_t threads = 0;
-    int code = argument_int(job->arguments, BENCH_THREADS, 1, 1024, &threads);
-    if (code != DONE)
-        return code;
+/* Looks at the machine, with which a wrong environment shows. Rows are measured with one thread and with all, or with as
+ * many as were asked for. */
+static int choose_teams(bench_job *job, int threads) {
     atl_engine *engine;
-    code = engine_open((int)threads, &engine, &job->machine);
+    const int code = engine_open(threads, &engine, &job->machine);
     if (code != DONE)
         return code;
     snprintf(job->isa, sizeof job->isa, "%s", job->machine.isa);
@@ -25,27 +22,34 @@ static int choose_teams(bench_job *job) {
     return DONE;
 }
 
-static int measure(bench_job *job) {
+static int measure(bench_job *job, int threads) {
 #ifdef HAVE_GOOGLE_BENCHMARK
     int code = bench_memory_start(job);
     if (code != DONE)
         return code;
-    code = choose_teams(job);
+    code = choose_teams(job, threads);
     if (code == DONE)
         code = bench_measure(job);
     bench_memory_stop();
     return code;
 #else
-    (void)job, (void)choose_teams;
+    (void)job, (void)threads;
     return failed(
         "bench: this build cannot measure (expected Google Benchmark and a C++ compiler when it was configured)");
 #endif
 }
 
+static int plan(bench_job *job, int threads) {
+    const int code = choose_teams(job, 0);
+    return code == DONE ? bench_plan_for(job, threads) : code;
+}
+
 static int run_job(bench_job *job) {
-    int64_t plan_for = 0;
+    int64_t threads = 0, plan_for = 0;
     job->repetitions = bench_suite_repetitions(job);
-    int code = argument_int(job->arguments, BENCH_PLAN_FOR, 1, 1024, &plan_for);
+    int code = argument_int(job->arguments, BENCH_THREADS, 1, 1024, &threads);
+    if (code == DONE)
+        code = argument_int(job->arguments, BENCH_PLAN_FOR, 1, 1024, &plan_for);
     if (code == DONE)
         code = argument_int(job->arguments, BENCH_REPETITIONS, 1, 1000, &job->repetitions);
     if (code == DONE)
@@ -56,7 +60,7 @@ static int run_job(bench_job *job) {
         bench_list_rows(job);
         return DONE;
     }
-    return plan_for ? bench_plan_for(job, (int)plan_for) : measure(job);
+    return plan_for ? plan(job, (int)plan_for) : measure(job, (int)threads);
 }
 
 static int bench_main(const arguments *arguments) {

@@ -182,18 +182,19 @@ static void add_entries(session *s, entry *entries) {
             char name[64];
             snprintf(name, sizeof name, "%s/t%d", job->rows[i].name, job->threads[t]);
             entries[count] = (entry){s, &job->rows[i], i, &s->teams[t]};
-            bench_add(name, body, &entries[count++], (int)job->repetitions);
+            bench_add(name, body, &entries[count++]);
         }
 }
 
 int bench_measure(bench_job *job) {
     static char program[] = "attentile", all[] = "--benchmark_display_aggregates_only=false";
-    static char json_format[] = "--benchmark_format=json";
+    static char json_format[] = "--benchmark_format=json", repetitions[64];
     const int json = argument_value(job->arguments, BENCH_JSON) != NULL;
-    char *words[] = {program, all, json ? json_format : NULL, NULL};
+    char *words[] = {program, all, repetitions, json ? json_format : NULL, NULL};
+    snprintf(repetitions, sizeof repetitions, "--benchmark_repetitions=%d", (int)job->repetitions);
     session *s = calloc(1, sizeof *s);
     entry *entries = calloc((size_t)job->row_count * BENCH_TEAMS, sizeof *entries);
-    if (!s || !entries || bench_init(json ? 3 : 2, words)) {
+    if (!s || !entries || bench_init(json ? 4 : 3, words)) {
         free(s);
         free(entries);
         return failed("bench: out of memory, or Google Benchmark refuses its options");

@@ -11,7 +11,7 @@
 #include "json.h"
 #include "machine.h"
 
-enum { STAGES_MAX = 64, RUNS = 3, THREADS_MAX = 1024 };
+enum { STAGES_MAX = 64, RUNS = 5, THREADS_MAX = 1024 };
 #define PATIENCE  2.0   /* seconds after which a row is not run again */
 #define STARVING  1.3   /* imbalance from which on a row is named at the end */
 #define TOO_SMALL 50e-6 /* seconds on one thread below which sharing gains nothing */
