@@ -57,6 +57,7 @@ typedef struct bench_case {
     atl_layer *layer;
     atl_plan *plan;
     atl_plan_info info;
+    double plan_seconds; /* that the first plan of the layer took, weights packed */
     atl_run_options options;
     char problem[768]; /* why one of the functions below failed */
 } bench_case;
@@ -93,7 +94,7 @@ typedef struct bench_line {
     const shape_row *row;
     int threads;
     double seconds; /* the shortest repetition */
-    double gflops, gbs, bound_share, peak_mib;
+    double gflops, gbs, bound_share, peak_mib, plan_seconds;
     int memory_bound;
     const char *problem; /* NULL = it ran */
 } bench_line;

@@ -7,6 +7,7 @@
 #include <attentile/layers.h>
 
 #include "bench.h"
+#include "machine.h"
 
 static int fail(bench_case *c, const char *what) {
     snprintf(c->problem, sizeof c->problem, "%s", what);
@@ -67,6 +68,8 @@ static int make_more_inputs(bench_case *c) {
         c->options.key = c->key;
         c->options.value = c->value;
     }
+    if (padding && shape_number(row, "mask", 0))
+        return fail(c, "padding and mask exclude each other");
     if (padding)
         return make_padding(c, padding);
     if (layer_inputs_make(row, &c->masks))
@@ -94,6 +97,15 @@ int bench_case_inputs(bench_case *c, const shape_row *row) {
 
 /* ---- plan and outputs ---- */
 
+static int create_engine(bench_case *c, const atl_engine_options *options) {
+    atl_error error;
+    atl_engine_info info = {.size = sizeof info};
+    if (atl_engine_create(options, &c->engine, &error) != ATL_OK ||
+        atl_engine_get_info(c->engine, &info, &error) != ATL_OK)
+        return fail(c, error.message);
+    return info.threads == options->threads ? 0 : fail(c, "the system granted fewer threads");
+}
+
 int bench_case_plan(bench_case *c, const atl_engine_options *options) {
     atl_error error;
     atl_plan_options plan;
@@ -101,11 +113,15 @@ int bench_case_plan(bench_case *c, const atl_engine_options *options) {
     plan.reserve_batch = 0; /* the first run makes the workspace, after its size has been looked at */
     plan.key_length = shape_number(c->row, "keys", 0);
     c->info.size = sizeof c->info;
-    if (atl_engine_create(options, &c->engine, &error) != ATL_OK ||
-        atl_layer_create(&c->weights.desc, &c->layer, &error) != ATL_OK ||
-        atl_plan_create(c->layer, c->engine, c->row->rank, c->row->shape, &plan, &c->plan, &error) != ATL_OK ||
+    if (create_engine(c, options))
+        return -1;
+    if (atl_layer_create(&c->weights.desc, &c->layer, &error) != ATL_OK)
+        return fail(c, error.message);
+    const double start = machine_now();
+    if (atl_plan_create(c->layer, c->engine, c->row->rank, c->row->shape, &plan, &c->plan, &error) != ATL_OK ||
         atl_plan_get_info(c->plan, &c->info, &error) != ATL_OK)
         return fail(c, error.message);
+    c->plan_seconds = machine_now() - start;
     if (shape_number(c->row, "map", 0) && !c->info.map_rank)
         return fail(c, "map: this kind has none");
     c->y_size = (size_t)bytes_of(c->row->batch, c->info.output_rank, c->info.output_shape);

@@ -82,6 +82,7 @@ static void report(bench_state *state, const bench_line *line, const team *t) {
     bench_counter(state, "GFLOP/s", line->gflops);
     bench_counter(state, "GB/s", line->gbs);
     bench_counter(state, "bound_share", line->bound_share);
+    bench_counter(state, "plan_ms", line->plan_seconds * 1e3);
     if (line->peak_mib >= 0)
         bench_counter(state, "peak_MiB", line->peak_mib);
     bench_counter(state, "fma_GFLOP/s", t->fma_gflops);
@@ -109,7 +110,8 @@ static bench_line line_of(const entry *e, double seconds) {
                         .gbs = bytes / seconds * 1e-9,
                         .bound_share = bound / seconds,
                         .memory_bound = bound > compute,
-                        .peak_mib = s->peak_bytes / 0x1p20};
+                        .peak_mib = s->peak_bytes / 0x1p20,
+                        .plan_seconds = s->loaded.plan_seconds};
 }
 
 static void body(bench_state *state, void *context) {
@@ -117,7 +119,8 @@ static void body(bench_state *state, void *context) {
     session *s = e->session;
     bench_case *c = &s->loaded;
     if (s->current != e) {
-        progress("%s, %d thread%s", e->row->name, e->team->threads, e->team->threads == 1 ? "" : "s");
+        progress("row %d of %d: %s, %d thread%s", e->index + 1, s->job->row_count, e->row->name, e->team->threads,
+                 e->team->threads == 1 ? "" : "s");
         s->failed += load(s, e);
     }
     while (!c->problem[0] && bench_next(state))
