@@ -5,7 +5,6 @@
  * from projected values. Which is cheaper depends on the per-sample shape alone. Matrices of a sample are kept transposed
  * with lanes = queries, so that every product reads the one before as it stands.
  */
-#include <string.h>
 
 #include "../arena.h"
 #include "../memory.h"
@@ -212,17 +211,6 @@ static void attend_panel(void *context, int64_t task, int slot) {
 
 /* ---- output: M x + b, or gamma A v + Wx x + b ---- */
 
-/* Positions [0, count) of x as lane panels [ceil(count/nr)][c][nr], zero beyond count. */
-static void pack_lanes(const float *x, int64_t row, int64_t c, int64_t count, int64_t nr, float *lanes) {
-    for (int64_t p = 0; p < count; p += nr)
-        for (int64_t l = 0; l < c; l++) {
-            int64_t n = atl_min(nr, count - p);
-            float *to = lanes + p * c + l * nr;
-            memcpy(to, x + l * row + p, (size_t)n * sizeof(float));
-            memset(to + n, 0, (size_t)(nr - n) * sizeof(float));
-        }
-}
-
 /* Rows g->m of y over all lane panels: a . lanes + bias, added to what is there with `more`. */
 static void output_rows(const job *j, atl_gemm *g, const float *lanes, int64_t panel, int more, float *y,
                         int64_t count) {
@@ -247,7 +235,8 @@ static void output_strip(void *context, int64_t task, int slot) {
     atl_sample sample = atl_run_sample(run, b);
     const float *mixed = op->fold ? w + op->mixed : op->skip;
     const float *bias = op->fold && op->value_bias ? mixed + c * op->row : op->skip_bias;
-    pack_lanes(sample.x + from, run->x_row, c, count, nr, lanes);
+    atl_lanes_copy(sample.x + from, run->x_row, c, count, 0, nr, lanes);
+    atl_lanes_clear(c, count, nr, lanes);
     for (int64_t i = 0; i < op->outputs; i += OUTPUT_ROWS) {
         float *y = sample.y + i * run->y_row + from;
         atl_gemm g = {.m = atl_min(OUTPUT_ROWS, op->outputs - i), .a_tile = j->kernels->gemm.mr, .a_step = op->row};

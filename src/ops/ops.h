@@ -193,6 +193,13 @@ float *atl_panels_block(const struct atl_run_state *run, int64_t b, const atl_pa
 /* The rows of x, then rows of ones. */
 void atl_panels_copy_x(const struct atl_run_state *run, const atl_panels *panels);
 
+/* ---- lane panels [][k][nr]: positions as the gemm kernel takes them ---- */
+
+/* Copies n positions of k rows of x, x_row apart, to lanes from `lane` on. */
+void atl_lanes_copy(const float *x, int64_t x_row, int64_t k, int64_t n, int64_t lane, int64_t nr, float *lanes);
+/* Clears the lanes from `lane` on to the end of its panel. */
+void atl_lanes_clear(int64_t k, int64_t lane, int64_t nr, float *lanes);
+
 /* ---- project: a linear layer over positions: w . in + bias, into panels or into y ---- */
 
 typedef enum atl_source {

@@ -101,38 +101,38 @@ static const float *input_tensor(const job *j, const atl_project_op *op, int64_t
     return op->source == ATL_SOURCE_X ? sample.x : op->source == ATL_SOURCE_KEY ? sample.key : sample.value;
 }
 
-/* One span as lanes, rows nr apart. */
-static void pack_span(const job *j, const atl_project_op *op, const span *s, float *to) {
+/* A span of tokens as lanes from `lane` on. */
+static void pack_tokens(const job *j, const atl_project_op *op, const span *s, int64_t lane, float *lanes) {
     const atl_kernels *kernels = &j->run->plan->engine->kernels;
-    int64_t nr = kernels->gemm.nr, row = ATL_PANEL_ROW;
-    const float *from = NULL;
-    if (op->source == ATL_SOURCE_PANELS) {
-        from = atl_panels_block(j->run, s->b, &op->from, s->from / ATL_BLOCK) + s->from % ATL_BLOCK;
-    } else if (op->tokens) {
-        kernels->transpose.fn(input_tensor(j, op, s->b) + s->from * op->k, s->count, op->k, op->k, NULL, to, nr);
-        return;
-    } else {
-        from = input_tensor(j, op, s->b) + s->from;
-        row = j->run->x_row;
+    const float *from = input_tensor(j, op, s->b) + s->from * op->k;
+    int64_t nr = kernels->gemm.nr;
+    for (int64_t i = 0, n; i < s->count; i += n) {
+        int64_t at = lane + i;
+        n = atl_min(s->count - i, nr - at % nr);
+        kernels->transpose.fn(from + i * op->k, n, op->k, op->k, NULL, lanes + at / nr * nr * op->k + at % nr, nr);
     }
-    for (int64_t l = 0; l < op->k; l++)
-        memcpy(to + l * nr, from + l * row, (size_t)s->count * sizeof(float));
 }
 
-/* Lanes [first, end) as panels [lanes/nr][k][nr], zero where there is no position. */
+static void pack_span(const job *j, const atl_project_op *op, const span *s, int64_t lane, float *lanes) {
+    int64_t nr = j->run->plan->engine->kernels.gemm.nr;
+    if (op->source == ATL_SOURCE_PANELS)
+        atl_lanes_copy(atl_panels_block(j->run, s->b, &op->from, s->from / ATL_BLOCK) + s->from % ATL_BLOCK,
+                       ATL_PANEL_ROW, op->k, s->count, lane, nr, lanes);
+    else if (op->tokens)
+        pack_tokens(j, op, s, lane, lanes);
+    else
+        atl_lanes_copy(input_tensor(j, op, s->b) + s->from, j->run->x_row, op->k, s->count, lane, nr, lanes);
+}
+
+/* Lanes [first, end) as panels [lanes/nr][k][nr], zero where there is no position: behind the last of a sample. */
 static void pack_lanes(const job *j, const atl_project_op *op, int64_t first, int64_t end, float *lanes) {
     int64_t nr = j->run->plan->engine->kernels.gemm.nr;
-    for (int64_t p = first; p < end; p += nr) {
-        float *to = lanes + (p - first) * op->k;
-        int64_t used = 0, limit = atl_min(nr, end - p);
-        for (int64_t i = 0; i < limit;) {
-            span s = span_at(j, p + i, limit - i);
-            pack_span(j, op, &s, to + i);
-            i += s.lanes;
-            used += s.count;
-        }
-        for (int64_t l = 0; l < op->k && used < nr; l++)
-            memset(to + l * nr + used, 0, (size_t)(nr - used) * sizeof(float));
+    for (int64_t lane = first; lane < end;) {
+        span s = span_at(j, lane, end - lane);
+        pack_span(j, op, &s, lane - first, lanes);
+        lane += s.lanes;
+        if (s.count < s.lanes || lane == end)
+            atl_lanes_clear(op->k, lane - first - s.lanes + s.count, nr, lanes);
     }
 }
 

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A linear layer over positions with max pooling behind it, lanes = positions of windows. */
-#include <string.h>
-
 #include "../arena.h"
 #include "../error.h"
 #include "../memory.h"
@@ -57,17 +55,6 @@ static strip find_strip(const job *j, int64_t task) {
     return s;
 }
 
-/* Columns [from, from + n) of x as lanes from `lane` on, in lane panels [][k][nr]. */
-static void copy_lanes(const float *x, int64_t x_row, int64_t k, int64_t n, int64_t lane, int64_t nr, float *lanes) {
-    for (int64_t i = 0, part; i < n; i += part) {
-        int64_t at = lane + i;
-        float *to = lanes + at / nr * nr * k + at % nr;
-        part = atl_min(n - i, nr - at % nr);
-        for (int64_t l = 0; l < k; l++)
-            memcpy(to + l * nr, x + l * x_row + i, (size_t)part * sizeof(float));
-    }
-}
-
 /* The rows of x below a strip's windows, line by line, as lane panels; zero beyond. Returns the number of lanes. */
 static int64_t pack_strip(const job *j, const strip *s, float *lanes) {
     const atl_project_pooled_op *op = j->op;
@@ -79,11 +66,9 @@ static int64_t pack_strip(const job *j, const strip *s, float *lanes) {
     for (int64_t i = 0; i < (together ? 1 : rows); i++, lane += n) {
         int64_t q = s->line + i / op->window_rows;
         int64_t row = q / per_plane * op->height + q % per_plane * op->window_rows + i % op->window_rows;
-        copy_lanes(x + row * op->width, j->run->x_row, op->k, n, lane, nr, lanes);
+        atl_lanes_copy(x + row * op->width, j->run->x_row, op->k, n, lane, nr, lanes);
     }
-    float *last = lanes + lane / nr * nr * op->k;
-    for (int64_t l = 0; l < op->k && lane % nr; l++)
-        memset(last + l * nr + lane % nr, 0, (size_t)(nr - lane % nr) * sizeof(float));
+    atl_lanes_clear(op->k, lane, nr, lanes);
     return lane;
 }
 
