@@ -43,7 +43,7 @@ struct atl_plan {
             atl_attend_op attend;
         } attention;
         struct {
-            atl_project_op queries, keys; /* keys and values, without sub-sampling; else: */
+            atl_project_op project[2]; /* keys and values, without sub-sampling; queries */
             atl_project_pooled_op pooled;
             int folds_theta, folds_output; /* whether these weights are applied to keys and values: */
             atl_project_op theta, values;

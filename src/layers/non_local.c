@@ -223,7 +223,7 @@ static int folds(const atl_linear *linear, double n, double keys, double c, doub
 /* Keys and values as panels; returns them, with the number of keys. */
 static atl_status plan_keys(atl_plan *plan, atl_panels *panels, int64_t *keys, atl_error *error) {
     atl_linear *linear = &plan->layer->linears[KEYS];
-    atl_project_op *all = &plan->op.non_local.keys;
+    atl_project_op *all = &plan->op.non_local.project[0];
     atl_project_pooled_op *pooled = &plan->op.non_local.pooled;
     atl_status status;
     if (is_pooled(plan->layer)) {
@@ -243,7 +243,7 @@ static atl_status plan_keys(atl_plan *plan, atl_panels *panels, int64_t *keys, a
 /* theta x and phi, or x and theta^T phi. */
 static atl_status plan_scores(atl_plan *plan, atl_panels keys, atl_attend_op *attend, atl_error *error) {
     atl_linear *l = plan->layer->linears;
-    atl_project_op *queries = &plan->op.non_local.queries, *theta = &plan->op.non_local.theta;
+    atl_project_op *queries = &plan->op.non_local.project[1], *theta = &plan->op.non_local.theta;
     atl_status status;
     if (!plan->op.non_local.folds_theta) {
         *queries = (atl_project_op){.source = ATL_SOURCE_X, .positions = plan->positions};
@@ -336,14 +336,16 @@ static atl_status plan(atl_plan *plan, atl_error *error) {
 /* y may be x: the output comes last, and a task that writes positions has read what it needs of them, as no other task does. */
 static void run_wave(const atl_run_state *run) {
     const atl_plan *plan = run->plan;
+    const atl_project_op *project = plan->op.non_local.project;
     int folds_theta = plan->op.non_local.folds_theta, folds_output = plan->op.non_local.folds_output;
-    if (is_pooled(plan->layer))
+    if (is_pooled(plan->layer)) {
         atl_project_pooled_run(run, &plan->op.non_local.pooled);
-    else
-        atl_project_run(run, &plan->op.non_local.keys);
-    if (!folds_theta)
-        atl_project_run(run, &plan->op.non_local.queries);
-    else
+        if (!folds_theta)
+            atl_project_run(run, &project[1]);
+    } else {
+        atl_project_run_together(run, project, folds_theta ? 1 : 2);
+    }
+    if (folds_theta)
         atl_project_run(run, &plan->op.non_local.theta);
     if (folds_theta && atl_run_sample(run, 0).map)
         atl_panels_copy_x(run, &plan->op.non_local.attend.q);
@@ -363,10 +365,10 @@ static void describe(const atl_plan *plan, atl_text *text) {
     if (is_pooled(plan->layer))
         atl_project_pooled_describe(plan, &plan->op.non_local.pooled, text);
     else
-        atl_project_describe(plan, &plan->op.non_local.keys, text);
+        atl_project_describe(plan, &plan->op.non_local.project[0], text);
     atl_text_add(text, "order: theta applied to %s, W to %s\n", folds_theta ? "keys" : "queries",
                  folds_output ? "values" : "results");
-    atl_project_describe(plan, folds_theta ? &plan->op.non_local.theta : &plan->op.non_local.queries, text);
+    atl_project_describe(plan, folds_theta ? &plan->op.non_local.theta : &plan->op.non_local.project[1], text);
     if (folds_output)
         atl_project_describe(plan, &plan->op.non_local.values, text);
     atl_attend_describe(plan, &plan->op.non_local.attend, text);

@@ -216,10 +216,7 @@ static void project_lanes(void *context, int64_t task, int slot) {
     }
 }
 
-enum {
-    WIDTH_MIN = 64,           /* lanes of a task when there are few; a multiple of every gemm tile's lanes */
-    LANES_BYTES = 256 * 1024, /* of a task's lanes, so that a second-level cache keeps them while all rows pass */
-};
+enum { LANES_BYTES = 256 * 1024 /* of a task's lanes, so that a second-level cache keeps them while all rows pass */ };
 
 void atl_project_run_together(const atl_run_state *run, const atl_project_op *ops, int count) {
     int64_t nr = run->plan->engine->kernels.gemm.nr, length = ops->positions;
@@ -227,7 +224,7 @@ void atl_project_run_together(const atl_run_state *run, const atl_project_op *op
         length = atl_round_up(length, nr);
     job j = {run, ops, count, length, run->batch * length, 0};
     int64_t most = LANES_BYTES / (int64_t)sizeof(float) / ops->k / nr * nr;
-    j.width = atl_run_width(run, j.lanes, nr, WIDTH_MIN, atl_max(WIDTH_MIN, atl_min(most, ATL_BLOCK)));
+    j.width = atl_run_width(run, j.lanes, nr, nr, atl_max(2 * nr, atl_min(most, ATL_BLOCK)));
     atl_run_tasks(run, project_lanes, &j, atl_ceil_div(j.lanes, j.width));
 }
 
