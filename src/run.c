@@ -82,7 +82,7 @@ atl_schedule atl_run_schedule(const atl_run_state *run) {
     int64_t output = batch * plan->channels * plan->positions * (int64_t)sizeof(float);
     atl_schedule s = {.run_length = 1};
     s.whole = threads == 1 || plan->small || batch % threads == 0 || batch >= ATL_ENOUGH_SAMPLES * threads;
-    s.stream = output > atl_engine_cache(plan->engine) && plan->positions >= STREAM_MIN_POSITIONS;
+    s.stream = 2 * output > atl_engine_cache(plan->engine) && plan->positions >= STREAM_MIN_POSITIONS;
     if (s.stream)
         s.run_length = atl_max(batch / (RUNS_PER_THREAD * threads), atl_min(2, atl_ceil_div(batch, threads)));
     return s;

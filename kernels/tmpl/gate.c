@@ -155,44 +155,55 @@ V_INLINE int64_t ragged_head(const float *y, int64_t n) {
     return head < n ? head : n;
 }
 
-V_INLINE void stream_line(const float *x, float *y, vf scale) {
-    UNROLL
-    for (int v = 0; v < LINE / VL; v++)
-        v_stream(y + v * VL, v_mul(v_load(x + v * VL), scale));
+/* Cache lines that are read, and as many written, by turns. Also how far ahead x is fetched, which was read before: the hint
+ * that this is its last use keeps it from being written back to the last-level cache. */
+enum { TURN = 4 };
+
+V_INLINE void stream_lines(const float *x, float *y, int64_t lines, vf scale) {
+    for (int64_t l = 0; l < lines; l++, x += LINE, y += LINE) {
+        __builtin_prefetch(x + TURN * LINE, 0, 0);
+        UNROLL
+        for (int v = 0; v < LINE / VL; v++)
+            v_stream(y + v * VL, v_mul(v_load(x + v * VL), scale));
+    }
 }
 
 /* Whole cache lines past the caches, the ragged ends through them. */
 V_INLINE void stream_row(const float *x, float *y, int64_t n, float scale) {
-    int64_t i = ragged_head(y, n);
-    scale_row(x, y, i, scale);
-    for (; i + LINE <= n; i += LINE)
-        stream_line(x + i, y + i, v_set(scale));
-    scale_row(x + i, y + i, n - i, scale);
+    int64_t head = ragged_head(y, n), lines = (n - head) / LINE, end = head + lines * LINE;
+    scale_row(x, y, head, scale);
+    stream_lines(x + head, y + head, lines, v_set(scale));
+    scale_row(x + end, y + end, n - end, scale);
 }
 
-/* The same while `ahead` is summed and, with `max`, its largest element found: 16 elements of it for each line written. */
+/* The same while `ahead` is summed and, with `max`, its largest element found. */
 V_INLINE void stream_row_reducing(int max, const float *x, float *y, int64_t n, float scale, const float *ahead,
                                   float *sum, float *maximum) {
-    int64_t head = ragged_head(y, n), lines = (n - head) / LINE, line = 0;
+    int64_t at = ragged_head(y, n), tail = at + (n - at) / LINE * LINE;
     float total = 0.0f, largest = -__builtin_inff();
-    scale_row(x, y, head, scale);
+    scale_row(x, y, at, scale);
     for (int64_t from = 0; from < n; from += ATL_SUM_RESTART) {
         int64_t end = n - from < ATL_SUM_RESTART ? n : from + ATL_SUM_RESTART, i = from;
         lanes acc;
         lanes_clear(&acc, max);
-        for (; i + ATL_SUM_LANES <= end; i += ATL_SUM_LANES) {
-            lanes_add(&acc, max, ahead + i);
-            if (line < lines) {
-                stream_line(x + head + line * LINE, y + head + line * LINE, v_set(scale));
-                line++;
+        for (; i + TURN * ATL_SUM_LANES <= end; i += TURN * ATL_SUM_LANES) {
+            UNROLL
+            for (int u = 0; u < TURN; u++)
+                lanes_add(&acc, max, ahead + i + u * ATL_SUM_LANES);
+            if (at + TURN * LINE <= tail) {
+                stream_lines(x + at, y + at, TURN, v_set(scale));
+                at += TURN * LINE;
             }
         }
+        for (; i + ATL_SUM_LANES <= end; i += ATL_SUM_LANES)
+            lanes_add(&acc, max, ahead + i);
         lanes_add_last(&acc, max, ahead + i, end - i);
         total += v_sum16(acc.sum);
         if (max)
             largest = larger(largest, v_max16(acc.max));
     }
-    scale_row(x + head + line * LINE, y + head + line * LINE, n - head - line * LINE, scale);
+    stream_lines(x + at, y + at, (tail - at) / LINE, v_set(scale));
+    scale_row(x + tail, y + tail, n - tail, scale);
     *sum = total;
     if (max)
         *maximum = row_max(ahead, n, total, largest);
