@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Template: the parts of a gate: fully connected layer, activations, scaling of planes. */
 #include "lanes.h"
+#include "stream.h"
 
 /* ---- fully connected: lanes = outputs ---- */
 
@@ -147,39 +148,26 @@ V_INLINE void scale_row(const float *x, float *y, int64_t n, float scale) {
         v_store_part(y + i, n - i, v_mul(v_load_part(x + i, n - i), s));
 }
 
-enum { LINE = 64 / (int)sizeof(float) };
-
-/* Elements before the first whole cache line. */
-V_INLINE int64_t ragged_head(const float *y, int64_t n) {
-    int64_t head = (int64_t)(-((uintptr_t)y / sizeof(float)) % LINE);
-    return head < n ? head : n;
-}
-
-/* Cache lines that are read, and as many written, by turns. Also how far ahead x is fetched, which was read before: the hint
- * that this is its last use keeps it from being written back to the last-level cache. */
-enum { TURN = 4 };
-
 V_INLINE void stream_lines(const float *x, float *y, int64_t lines, vf scale) {
     for (int64_t l = 0; l < lines; l++, x += LINE, y += LINE) {
-        __builtin_prefetch(x + TURN * LINE, 0, 0);
+        fetch_last(x);
         UNROLL
         for (int v = 0; v < LINE / VL; v++)
             v_stream(y + v * VL, v_mul(v_load(x + v * VL), scale));
     }
 }
 
-/* Whole cache lines past the caches, the ragged ends through them. */
 V_INLINE void stream_row(const float *x, float *y, int64_t n, float scale) {
-    int64_t head = ragged_head(y, n), lines = (n - head) / LINE, end = head + lines * LINE;
+    int64_t head = ragged_head(y, n), tail = before_tail(head, n);
     scale_row(x, y, head, scale);
-    stream_lines(x + head, y + head, lines, v_set(scale));
-    scale_row(x + end, y + end, n - end, scale);
+    stream_lines(x + head, y + head, (tail - head) / LINE, v_set(scale));
+    scale_row(x + tail, y + tail, n - tail, scale);
 }
 
 /* The same while `ahead` is summed and, with `max`, its largest element found. */
 V_INLINE void stream_row_reducing(int max, const float *x, float *y, int64_t n, float scale, const float *ahead,
                                   float *sum, float *maximum) {
-    int64_t at = ragged_head(y, n), tail = at + (n - at) / LINE * LINE;
+    int64_t at = ragged_head(y, n), tail = before_tail(at, n);
     float total = 0.0f, largest = -__builtin_inff();
     scale_row(x, y, at, scale);
     for (int64_t from = 0; from < n; from += ATL_SUM_RESTART) {
