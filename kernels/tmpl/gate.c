@@ -77,31 +77,27 @@ V_INLINE void fc_packs(int packs, int vectors, const fc_call *c, int64_t first, 
     }
 }
 
-/* All outputs of one vector, and of VECTORS. */
-static void fc_one(const fc_call *c, int64_t first) {
-    int64_t j = 0;
-    for (; c->m - j > (PACKS - 1) * ATL_SUM_LANES; j += PACKS * ATL_SUM_LANES)
-        fc_packs(PACKS, 1, c, first, j);
-    for (; j < c->m; j += ATL_SUM_LANES)
-        fc_packs(1, 1, c, first, j);
-}
-
-static void fc_several(const fc_call *c, int64_t first) {
-    int64_t j = 0;
-    for (; c->m - j > (SHARED_PACKS - 1) * ATL_SUM_LANES; j += SHARED_PACKS * ATL_SUM_LANES)
-        fc_packs(SHARED_PACKS, VECTORS, c, first, j);
-    for (; j < c->m; j += ATL_SUM_LANES)
-        fc_packs(1, VECTORS, c, first, j);
+/* `packs` packs of outputs of all vectors, which find the weights in a cache after the first. */
+V_INLINE void fc_block(int packs, const fc_call *c, int64_t vectors, int64_t j) {
+    int shared = packs < SHARED_PACKS ? packs : SHARED_PACKS;
+    int64_t u = 0;
+    for (; u + VECTORS <= vectors; u += VECTORS)
+        for (int p = 0; p < packs; p += shared)
+            fc_packs(shared, VECTORS, c, u, j + p * ATL_SUM_LANES);
+    for (; u < vectors; u++)
+        fc_packs(packs, 1, c, u, j);
 }
 
 void KERNEL(fc)(const float *x, int64_t vectors, int64_t x_step, int64_t k, const float *w, const float *bias,
                 int64_t m, float *out, int64_t out_step) {
     fc_call c = {x, x_step, k, w, bias, m, out, out_step};
-    int64_t u = 0;
-    for (; u + VECTORS <= vectors; u += VECTORS)
-        fc_several(&c, u);
-    for (; u < vectors; u++)
-        fc_one(&c, u);
+    int64_t j = 0;
+    for (; m - j > (PACKS - 1) * ATL_SUM_LANES; j += PACKS * ATL_SUM_LANES)
+        fc_block(PACKS, &c, vectors, j);
+    for (; m - j > ATL_SUM_LANES; j += 2 * ATL_SUM_LANES)
+        fc_block(2, &c, vectors, j);
+    if (j < m)
+        fc_block(1, &c, vectors, j);
 }
 
 /* ---- activations and gates ---- */

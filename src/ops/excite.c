@@ -16,7 +16,7 @@
 enum {
     FC_LANES = 16,            /* the fc kernel's packing */
     GROUP_FLOATS = 64 * 1024, /* channels of a split sample's task hold about this much */
-    TOGETHER = 4,             /* samples that share a read of weights: what the fc kernel takes at once */
+    TOGETHER = 8,             /* samples that share a read of weights: twice what the fc kernel takes at once */
     GROUPS_PER_THREAD = 2,
     CHAIN = 16 /* samples of a task at most: other callers get their turn between tasks */
 };

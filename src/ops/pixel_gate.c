@@ -18,8 +18,9 @@
 enum {
     STRIP_FLOATS = 64 * 1024, /* of a strip, all channels, ... */
     STRIP_PIXELS = 1024,      /* ... but rows of this many at least, which memory likes better, ... */
-    STREAM_PIXELS = 4096,     /* ... or of this many when outputs go straight to memory, ... */
     SPLIT_PIXELS = 64,        /* ... or of this many where strips have to feed every thread */
+    STREAM_PIXELS = 512,      /* Likewise when outputs go straight to memory; at most STRIP_PIXELS then, ... */
+    STREAM_PLANE = 4096,      /* ... or a whole plane of up to this many */
     TASKS_PER_THREAD = 2,
     CHAIN = 16 /* samples of a task at most: other callers get their turn between tasks */
 };
@@ -38,8 +39,9 @@ atl_status atl_pixel_gate_plan(atl_plan *plan, const atl_linear *conv, int64_t k
                               .height = height,
                               .width = width,
                               .row = width + k - 1};
+    int64_t stream_pixels = atl_min(atl_max(STREAM_PIXELS, STRIP_FLOATS / channels), STRIP_PIXELS);
     op->strip_rows = atl_pixel_gate_rows(op, atl_max(STRIP_PIXELS, STRIP_FLOATS / channels));
-    op->stream_rows = atl_pixel_gate_rows(op, STREAM_PIXELS);
+    op->stream_rows = height * width <= STREAM_PLANE ? height : atl_pixel_gate_rows(op, stream_pixels);
     atl_status status = atl_reserve_sample(plan, &op->planes, 2, height + k - 1, op->row, error);
     if (status == ATL_OK)
         status = atl_reserve_sample(plan, &op->mean, height, width, 1, error);
@@ -261,6 +263,9 @@ void atl_pixel_gate_describe(const atl_plan *plan, const atl_pixel_gate_op *op, 
                  ATL_BLOCK, k->channel_pool.variant);
     atl_text_add(text, "gate: %lld x %lld convolution of both planes, sigmoid (%s)\n", (long long)op->k,
                  (long long)op->k, k->conv_gate.variant);
-    atl_text_add(text, "scale: sample per task, in strips of %lld rows, or shorter strips when samples are few (%s)\n",
-                 (long long)op->strip_rows, k->scale_pixels.variant);
+    atl_text_add(
+        text,
+        "scale: sample per task, in strips of %lld rows, of %lld where the run exceeds the last-level cache; by "
+        "channels when samples are few (%s)\n",
+        (long long)op->strip_rows, (long long)op->stream_rows, k->scale_pixels.variant);
 }
