@@ -207,7 +207,14 @@ static void bench_scale_pixels(bench_state *state, atl_scale_pixels_fn *kernel, 
     int64_t c = b->shape->c, n = b->shape->n;
     float *x = array(b, c * n), *y = array(b, c * n), *factor = array(b, n);
     while (bench_next(state))
-        kernel(x, y, n, c, n, n, factor, b->shape->option, NULL);
+        kernel(&(atl_scale_pixels_args){.x = x,
+                                        .y = y,
+                                        .n = n,
+                                        .channels = c,
+                                        .x_stride = n,
+                                        .y_stride = n,
+                                        .factor = factor,
+                                        .stream = b->shape->option});
     report_bytes(state, 8.0 * (double)(c * n));
 }
 

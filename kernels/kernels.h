@@ -131,9 +131,20 @@ typedef void atl_conv_gate_fn(const float *planes, int64_t row, int64_t plane, i
                               const float *bias, int64_t n, float *factor);
 
 /* y[c*y_stride + i] = factor[i] * x[c*x_stride + i] for i < n, c < channels. y == x is allowed. `stream` writes past the
- * caches and meanwhile fetches pixels that lie as those of x do from `ahead` on (may be NULL, and may end early): a hint. */
-typedef void atl_scale_pixels_fn(const float *x, float *y, int64_t n, int64_t channels, int64_t x_stride,
-                                 int64_t y_stride, const float *factor, int stream, const float *ahead);
+ * caches. Unless `ahead` is NULL, `ahead_n` pixels of as many channels, x_stride apart, are pooled meanwhile as
+ * atl_channel_pool_fn does, so that memory is read and written at the same time. */
+typedef struct atl_scale_pixels_args {
+    const float *x;
+    float *y;
+    int64_t n, channels, x_stride, y_stride;
+    const float *factor;
+    int stream;
+    const float *ahead;
+    int64_t ahead_n;
+    float *sum;        /* scratch of ahead_n floats */
+    float *mean, *max; /* of the pixels ahead */
+} atl_scale_pixels_args;
+typedef void atl_scale_pixels_fn(const atl_scale_pixels_args *args);
 
 /* Copies channels of [height, width] to planes for atl_conv_fn, pixels that vectors read together side by side and zeros in
  * lines outside the image: plane (c, a, b), for phases a, b < phases, holds in element i < line of line q < lines the pixel of

@@ -105,9 +105,8 @@ void atl_run_stage(const atl_run_state *run, const char *stage, atl_task_fn *fun
 
 /* How layers that read a sample twice and write it once go over a batch. */
 typedef struct atl_schedule {
-    int whole;          /* whole samples are tasks, so that the second read comes from the cache; else they are split */
-    int stream;         /* the output passes the last-level cache: write past it, and read ahead meanwhile */
-    int64_t run_length; /* samples of a task, when whole */
+    int whole;  /* whole samples are tasks, so that the second read comes from the cache; else they are split */
+    int stream; /* input and output exceed the last-level cache: write past it, and read ahead meanwhile */
 } atl_schedule;
 atl_schedule atl_run_schedule(const atl_run_state *run);
 /* Fewer samples than this for each thread may be split. */

@@ -126,21 +126,16 @@ void atl_run_stage(const atl_run_state *run, const char *stage, atl_task_fn *fun
         atl_pool_run(engine->pool, function, context, count);
 }
 
-enum {
-    STREAM_MIN_POSITIONS = 256, /* below, rows are mostly ragged ends of cache lines */
-    RUNS_PER_THREAD = 2         /* of samples, so that the last to finish is not far behind */
-};
+/* Below, rows are mostly ragged ends of cache lines. */
+enum { STREAM_MIN_POSITIONS = 256 };
 
 atl_schedule atl_run_schedule(const atl_run_state *run) {
     const atl_plan *plan = run->plan;
     int64_t threads = atl_pool_threads(plan->engine->pool), batch = run->batch;
     int64_t output = batch * plan->channels * plan->positions * (int64_t)sizeof(float);
-    atl_schedule s = {.run_length = 1};
-    s.whole = threads == 1 || plan->small || batch % threads == 0 || batch >= ATL_ENOUGH_SAMPLES * threads;
-    s.stream = output > atl_engine_cache(plan->engine) && plan->positions >= STREAM_MIN_POSITIONS;
-    if (s.stream)
-        s.run_length = atl_max(batch / (RUNS_PER_THREAD * threads), atl_min(2, atl_ceil_div(batch, threads)));
-    return s;
+    return (atl_schedule){
+        .whole = threads == 1 || plan->small || batch % threads == 0 || batch >= ATL_ENOUGH_SAMPLES * threads,
+        .stream = 2 * output > atl_engine_cache(plan->engine) && plan->positions >= STREAM_MIN_POSITIONS};
 }
 
 /* ---- the workspace ---- */

@@ -97,25 +97,51 @@ void check_conv_gate(check *c, atl_conv_gate_fn *kernel, atl_conv_gate_fn *refer
         }
 }
 
+/* n pixels scaled and `ahead` pooled, of the same channels: against the reference's scaling and pooling, one after the other. */
+static void check_scale_pooling(check *c, atl_scale_pixels_fn *kernel, atl_scale_pixels_fn *reference,
+                                atl_scale_pixels_args args, float *want) {
+    int64_t n = args.ahead_n, ys = (args.channels - 1) * args.y_stride + args.n;
+    float *y = args.y, *mean = array(c, 6, n), *max = array(c, 7, n), *want_mean = array(c, 8, n);
+    float *want_max = array(c, 9, n);
+    args.sum = array(c, 4, n);
+    for (int mode = 0; mode < 4; mode++) {
+        atl_scale_pixels_args a = args;
+        a.stream = mode & 1;
+        a.ahead = mode < 2 ? NULL : args.ahead;
+        memset(y, 0, (size_t)ys * sizeof *y); /* gaps between channels must stay */
+        memset(want, 0, (size_t)ys * sizeof *y);
+        a.mean = mean, a.max = max;
+        kernel(&a);
+        a.y = want, a.stream = 0, a.mean = want_mean, a.max = want_max;
+        reference(&a);
+        verdict(c,
+                same_bits(c, y, want, ys) &&
+                    (!a.ahead || (same_bits(c, mean, want_mean, n) & same_bits(c, max, want_max, n))),
+                "n %lld channels %lld ahead %lld mode %d", (long long)args.n, (long long)args.channels, (long long)n,
+                mode);
+    }
+}
+
 void check_scale_pixels(check *c, atl_scale_pixels_fn *kernel, atl_scale_pixels_fn *reference) {
     for (int64_t n = 1; n <= 1200; n = n < 257 && c->thorough ? n + 1 : n + 1 + n / 2) {
-        int64_t channels = pick(c, 1, 4), x_stride = n + pick(c, 0, 3), y_stride = n + pick(c, 0, 3);
+        int64_t channels = n % 5 == 0 && n < 100 ? pick(c, 255, 515) : pick(c, 1, 5), most = n + pick(c, 0, 90);
+        int64_t x_stride = most + pick(c, 0, 3), y_stride = n + pick(c, 0, 3);
         int64_t xs = (channels - 1) * x_stride + n, ys = (channels - 1) * y_stride + n;
-        float *x = array(c, 0, xs), *y = array(c, 1, ys), *want = array(c, 2, ys), *factor = array(c, 3, n);
+        atl_scale_pixels_args args = {
+            .n = n, .channels = channels, .x_stride = x_stride, .y_stride = y_stride, .ahead_n = pick(c, 1, most)};
+        int64_t as = (channels - 1) * x_stride + args.ahead_n;
+        float *x = array(c, 0, xs), *want = array(c, 2, ys), *factor = array(c, 3, n), *ahead = array(c, 5, as);
         fill_special(c, x, xs);
+        n % 3 ? fill_plain(c, ahead, as, 3.0f) : fill_special(c, ahead, as);
         n % 2 ? fill_plain(c, factor, n, 2.0f) : fill_special(c, factor, n);
-        for (int stream = 0; stream < 2; stream++) {
-            memset(y, 0, (size_t)ys * sizeof *y); /* gaps between channels must stay */
-            memset(want, 0, (size_t)ys * sizeof *y);
-            kernel(x, y, n, channels, x_stride, y_stride, factor, stream, n % 3 ? x : NULL);
-            reference(x, want, n, channels, x_stride, y_stride, factor, 0, NULL);
-            verdict(c, same_bits(c, y, want, ys), "n %lld channels %lld stream %d", (long long)n, (long long)channels,
-                    stream);
-        }
+        args.x = x, args.y = array(c, 1, ys), args.factor = factor, args.ahead = ahead;
+        check_scale_pooling(c, kernel, reference, args, want);
         want = array(c, 4, xs);
         memcpy(want, x, (size_t)xs * sizeof *x);
-        reference(x, want, n, channels, x_stride, x_stride, factor, 0, NULL);
-        kernel(x, x, n, channels, x_stride, x_stride, factor, 0, NULL);
+        args.ahead = NULL, args.x = args.y = want, args.y_stride = x_stride;
+        reference(&args);
+        args.x = args.y = x;
+        kernel(&args);
         verdict(c, same_bits(c, x, want, xs), "n %lld in place", (long long)n);
     }
 }

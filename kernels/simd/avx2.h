@@ -121,6 +121,23 @@ V_INLINE float v_max16(const vf a[2]) {
     q = _mm_max_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_max_ss(q, _mm_movehdup_ps(q)));
 }
+/* Rows 0 and 1, 2 and 3 side by side in a vector's halves, then all four in the lanes 0, 4, 1 and 5. */
+V_INLINE void v_tree16x4(vf (*op)(vf, vf), const vf a[4][2], float out[4]) {
+    vf h[4];
+    for (int r = 0; r < 4; r++)
+        h[r] = op(a[r][0], a[r][1]);
+    vf low = op(_mm256_permute2f128_ps(h[0], h[1], 0x20), _mm256_permute2f128_ps(h[0], h[1], 0x31));
+    vf high = op(_mm256_permute2f128_ps(h[2], h[3], 0x20), _mm256_permute2f128_ps(h[2], h[3], 0x31));
+    vf s = op(_mm256_shuffle_ps(low, high, 0x44), _mm256_shuffle_ps(low, high, 0xee));
+    s = op(_mm256_shuffle_ps(s, s, 0x88), _mm256_shuffle_ps(s, s, 0xdd));
+    _mm_storeu_ps(out, _mm_unpacklo_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
+}
+V_INLINE void v_sum16x4(const vf a[4][2], float out[4]) {
+    v_tree16x4(v_add, a, out);
+}
+V_INLINE void v_max16x4(const vf a[4][2], float out[4]) {
+    v_tree16x4(v_max, a, out);
+}
 /* Pairs of lanes, pairs of those, then halves. */
 V_INLINE void v_transpose(vf a[8]) {
     vf pairs[8], fours[8];

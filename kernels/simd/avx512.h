@@ -114,6 +114,22 @@ V_INLINE float v_max16(const vf a[1]) {
     q = _mm_max_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_max_ss(q, _mm_movehdup_ps(q)));
 }
+/* Two rows, then all four, side by side in one vector: quarter r ends up with the tree of row r in its first lane. */
+V_INLINE void v_tree16x4(vf (*op)(vf, vf), const vf a[4][1], float out[4]) {
+    const __m512i firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+    vf low = op(_mm512_shuffle_f32x4(a[0][0], a[1][0], 0x44), _mm512_shuffle_f32x4(a[0][0], a[1][0], 0xee));
+    vf high = op(_mm512_shuffle_f32x4(a[2][0], a[3][0], 0x44), _mm512_shuffle_f32x4(a[2][0], a[3][0], 0xee));
+    vf s = op(_mm512_shuffle_f32x4(low, high, 0x88), _mm512_shuffle_f32x4(low, high, 0xdd));
+    s = op(s, _mm512_permute_ps(s, 0x4e));
+    s = op(s, _mm512_permute_ps(s, 0xb1));
+    _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, s)));
+}
+V_INLINE void v_sum16x4(const vf a[4][1], float out[4]) {
+    v_tree16x4(v_add, a, out);
+}
+V_INLINE void v_max16x4(const vf a[4][1], float out[4]) {
+    v_tree16x4(v_max, a, out);
+}
 /* Pairs of lanes, pairs of those, then quarters: lane 4q + i of row r ends up in row 4q + i, quarter by quarter. */
 V_INLINE void v_transpose(vf a[16]) {
     vf pairs[16], fours[16];

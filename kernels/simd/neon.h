@@ -120,6 +120,14 @@ V_INLINE float v_max16(const vf a[4]) {
     q = v_max(q, vextq_f32(q, q, 2));
     return vgetq_lane_f32(v_max(q, vextq_f32(q, q, 1)), 0);
 }
+V_INLINE void v_sum16x4(const vf a[4][4], float out[4]) {
+    for (int r = 0; r < 4; r++)
+        out[r] = v_sum16(a[r]);
+}
+V_INLINE void v_max16x4(const vf a[4][4], float out[4]) {
+    for (int r = 0; r < 4; r++)
+        out[r] = v_max16(a[r]);
+}
 V_INLINE void v_transpose(vf a[4]) {
     float32x4_t t0 = vzip1q_f32(a[0], a[2]), t1 = vzip2q_f32(a[0], a[2]);
     float32x4_t t2 = vzip1q_f32(a[1], a[3]), t3 = vzip2q_f32(a[1], a[3]);

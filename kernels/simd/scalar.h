@@ -140,6 +140,14 @@ V_INLINE float v_max16(const vf a[16]) {
             s[i] = v_max(s[i], s[i + half]);
     return s[0];
 }
+V_INLINE void v_sum16x4(const vf a[4][16], float out[4]) {
+    for (int r = 0; r < 4; r++)
+        out[r] = v_sum16(a[r]);
+}
+V_INLINE void v_max16x4(const vf a[4][16], float out[4]) {
+    for (int r = 0; r < 4; r++)
+        out[r] = v_max16(a[r]);
+}
 V_INLINE void v_transpose(vf a[1]) {
     (void)a;
 }

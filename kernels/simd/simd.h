@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The vector vocabulary that kernel templates are written in: one header per ISA, chosen by the build with
- * -DATL_SIMD_<ISA>. Every word means the same, to the bit, on every ISA; lanes never mix except in v_sum16, v_max16 and v_transpose.
+ * -DATL_SIMD_<ISA>. Every word means the same, to the bit, on every ISA; lanes never mix except in v_sum16, v_max16, those
+ * of four rows and v_transpose.
  *
  *   VL                    lanes of a vector vf
  *   TILE_MR, TILE_NV      register tile of the products: rows, vectors; TILE_NR lanes
@@ -27,6 +28,8 @@
  *                         t < limit ? 0 : p * 2^n, for an integer n in [-126, 127] where t >= limit; p where it is NaN
  *   v_sum16(a)            the fixed tree over 16/VL vectors: lane i with i + 8, then + 4, + 2, + 1
  *   v_max16(a)            the same tree with v_max
+ *   v_sum16x4(a, out), v_max16x4(a, out)
+ *                         the trees of four rows
  *   v_transpose(a)        VL vectors: lane i of vector r changes places with lane r of vector i
  */
 #ifndef ATL_SIMD_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Template: rows of several branches, each times a factor, added. */
-#include "../simd/simd.h"
+#include "stream.h"
 
 typedef struct branches {
     const float *x, *factor; /* of one row */
@@ -28,7 +28,7 @@ V_INLINE void blend_part(const branches *b, int64_t i, int64_t n, float *y) {
     v_store_part(y + i, n, out);
 }
 
-enum { VECTORS = 4, LINE = 64 / (int)sizeof(float) };
+enum { VECTORS = 4 };
 
 /* Pixels [i, n). */
 V_INLINE void blend_row(const branches *b, int64_t i, int64_t n, float *y) {
@@ -43,9 +43,8 @@ V_INLINE void blend_row(const branches *b, int64_t i, int64_t n, float *y) {
         blend_part(b, i, n - i, y);
 }
 
-/* Whole cache lines past the caches, the ragged ends through them. */
 V_INLINE void stream_row(const branches *b, int64_t n, float *y) {
-    int64_t head = (int64_t)(-((uintptr_t)y / sizeof(float)) % LINE), i = head < n ? head : n;
+    int64_t i = ragged_head(y, n);
     blend_row(b, 0, i, y);
     for (; i + LINE <= n; i += LINE) {
         vf out[LINE / VL];

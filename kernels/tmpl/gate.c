@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Template: the parts of a gate: fully connected layer, activations, scaling of planes. */
 #include "lanes.h"
+#include "stream.h"
 
 /* ---- fully connected: lanes = outputs ---- */
 
@@ -76,31 +77,27 @@ V_INLINE void fc_packs(int packs, int vectors, const fc_call *c, int64_t first, 
     }
 }
 
-/* All outputs of one vector, and of VECTORS. */
-static void fc_one(const fc_call *c, int64_t first) {
-    int64_t j = 0;
-    for (; c->m - j > (PACKS - 1) * ATL_SUM_LANES; j += PACKS * ATL_SUM_LANES)
-        fc_packs(PACKS, 1, c, first, j);
-    for (; j < c->m; j += ATL_SUM_LANES)
-        fc_packs(1, 1, c, first, j);
-}
-
-static void fc_several(const fc_call *c, int64_t first) {
-    int64_t j = 0;
-    for (; c->m - j > (SHARED_PACKS - 1) * ATL_SUM_LANES; j += SHARED_PACKS * ATL_SUM_LANES)
-        fc_packs(SHARED_PACKS, VECTORS, c, first, j);
-    for (; j < c->m; j += ATL_SUM_LANES)
-        fc_packs(1, VECTORS, c, first, j);
+/* `packs` packs of outputs of all vectors, which find the weights in a cache after the first. */
+V_INLINE void fc_block(int packs, const fc_call *c, int64_t vectors, int64_t j) {
+    int shared = packs < SHARED_PACKS ? packs : SHARED_PACKS;
+    int64_t u = 0;
+    for (; u + VECTORS <= vectors; u += VECTORS)
+        for (int p = 0; p < packs; p += shared)
+            fc_packs(shared, VECTORS, c, u, j + p * ATL_SUM_LANES);
+    for (; u < vectors; u++)
+        fc_packs(packs, 1, c, u, j);
 }
 
 void KERNEL(fc)(const float *x, int64_t vectors, int64_t x_step, int64_t k, const float *w, const float *bias,
                 int64_t m, float *out, int64_t out_step) {
     fc_call c = {x, x_step, k, w, bias, m, out, out_step};
-    int64_t u = 0;
-    for (; u + VECTORS <= vectors; u += VECTORS)
-        fc_several(&c, u);
-    for (; u < vectors; u++)
-        fc_one(&c, u);
+    int64_t j = 0;
+    for (; m - j > (PACKS - 1) * ATL_SUM_LANES; j += PACKS * ATL_SUM_LANES)
+        fc_block(PACKS, &c, vectors, j);
+    for (; m - j > ATL_SUM_LANES; j += 2 * ATL_SUM_LANES)
+        fc_block(2, &c, vectors, j);
+    if (j < m)
+        fc_block(1, &c, vectors, j);
 }
 
 /* ---- activations and gates ---- */
@@ -147,52 +144,50 @@ V_INLINE void scale_row(const float *x, float *y, int64_t n, float scale) {
         v_store_part(y + i, n - i, v_mul(v_load_part(x + i, n - i), s));
 }
 
-enum { LINE = 64 / (int)sizeof(float) };
-
-/* Elements before the first whole cache line. */
-V_INLINE int64_t ragged_head(const float *y, int64_t n) {
-    int64_t head = (int64_t)(-((uintptr_t)y / sizeof(float)) % LINE);
-    return head < n ? head : n;
+V_INLINE void stream_lines(const float *x, float *y, int64_t lines, vf scale) {
+    for (int64_t l = 0; l < lines; l++, x += LINE, y += LINE) {
+        fetch_last(x);
+        UNROLL
+        for (int v = 0; v < LINE / VL; v++)
+            v_stream(y + v * VL, v_mul(v_load(x + v * VL), scale));
+    }
 }
 
-V_INLINE void stream_line(const float *x, float *y, vf scale) {
-    UNROLL
-    for (int v = 0; v < LINE / VL; v++)
-        v_stream(y + v * VL, v_mul(v_load(x + v * VL), scale));
-}
-
-/* Whole cache lines past the caches, the ragged ends through them. */
 V_INLINE void stream_row(const float *x, float *y, int64_t n, float scale) {
-    int64_t i = ragged_head(y, n);
-    scale_row(x, y, i, scale);
-    for (; i + LINE <= n; i += LINE)
-        stream_line(x + i, y + i, v_set(scale));
-    scale_row(x + i, y + i, n - i, scale);
+    int64_t head = ragged_head(y, n), tail = before_tail(head, n);
+    scale_row(x, y, head, scale);
+    stream_lines(x + head, y + head, (tail - head) / LINE, v_set(scale));
+    scale_row(x + tail, y + tail, n - tail, scale);
 }
 
-/* The same while `ahead` is summed and, with `max`, its largest element found: 16 elements of it for each line written. */
+/* The same while `ahead` is summed and, with `max`, its largest element found. */
 V_INLINE void stream_row_reducing(int max, const float *x, float *y, int64_t n, float scale, const float *ahead,
                                   float *sum, float *maximum) {
-    int64_t head = ragged_head(y, n), lines = (n - head) / LINE, line = 0;
+    int64_t at = ragged_head(y, n), tail = before_tail(at, n);
     float total = 0.0f, largest = -__builtin_inff();
-    scale_row(x, y, head, scale);
+    scale_row(x, y, at, scale);
     for (int64_t from = 0; from < n; from += ATL_SUM_RESTART) {
         int64_t end = n - from < ATL_SUM_RESTART ? n : from + ATL_SUM_RESTART, i = from;
         lanes acc;
         lanes_clear(&acc, max);
-        for (; i + ATL_SUM_LANES <= end; i += ATL_SUM_LANES) {
-            lanes_add(&acc, max, ahead + i);
-            if (line < lines) {
-                stream_line(x + head + line * LINE, y + head + line * LINE, v_set(scale));
-                line++;
+        for (; i + TURN * ATL_SUM_LANES <= end; i += TURN * ATL_SUM_LANES) {
+            UNROLL
+            for (int u = 0; u < TURN; u++)
+                lanes_add(&acc, max, ahead + i + u * ATL_SUM_LANES);
+            if (at + TURN * LINE <= tail) {
+                stream_lines(x + at, y + at, TURN, v_set(scale));
+                at += TURN * LINE;
             }
         }
+        for (; i + ATL_SUM_LANES <= end; i += ATL_SUM_LANES)
+            lanes_add(&acc, max, ahead + i);
         lanes_add_last(&acc, max, ahead + i, end - i);
         total += v_sum16(acc.sum);
         if (max)
             largest = larger(largest, v_max16(acc.max));
     }
-    scale_row(x + head + line * LINE, y + head + line * LINE, n - head - line * LINE, scale);
+    stream_lines(x + at, y + at, (tail - at) / LINE, v_set(scale));
+    scale_row(x + tail, y + tail, n - tail, scale);
     *sum = total;
     if (max)
         *maximum = row_max(ahead, n, total, largest);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Template: a gate per pixel. Lanes are pixels everywhere: no result depends on its neighbours or on where a run starts. */
-#include "../simd/simd.h"
+#include "stream.h"
 
 /* ---- mean and maximum over channels ---- */
 
@@ -29,30 +29,27 @@ V_INLINE void pool_channels(int channels, const float *x, int64_t n, int64_t str
     }
 }
 
+/* The same of whole vectors. */
+V_INLINE void pool_vectors(int channels, int vectors, const float *x, int64_t stride, const float *scale, float *sum,
+                           float *max) {
+    UNROLL
+    for (int v = 0; v < vectors; v++) {
+        vf s = v_load(sum + v * VL), m = v_load(max + v * VL);
+        UNROLL
+        for (int c = 0; c < channels; c++) {
+            vf a = scaled(v_load(x + c * stride + v * VL), scale, c);
+            s = v_add(s, a);
+            m = v_max(m, a);
+        }
+        v_store(sum + v * VL, s);
+        v_store(max + v * VL, m);
+    }
+}
+
 V_INLINE void pool_whole(const float *x, int64_t n, int64_t stride, const float *scale, float *sum, float *max) {
     int64_t i = 0;
-    for (; i + 2 * VL <= n; i += 2 * VL) {
-        vf s[2], m[2];
-        UNROLL
-        for (int v = 0; v < 2; v++) {
-            s[v] = v_load(sum + i + v * VL);
-            m[v] = v_load(max + i + v * VL);
-        }
-        UNROLL
-        for (int c = 0; c < CHANNELS; c++) {
-            UNROLL
-            for (int v = 0; v < 2; v++) {
-                vf a = scaled(v_load(x + c * stride + i + v * VL), scale, c);
-                s[v] = v_add(s[v], a);
-                m[v] = v_max(m[v], a);
-            }
-        }
-        UNROLL
-        for (int v = 0; v < 2; v++) {
-            v_store(sum + i + v * VL, s[v]);
-            v_store(max + i + v * VL, m[v]);
-        }
-    }
+    for (; i + 2 * VL <= n; i += 2 * VL)
+        pool_vectors(CHANNELS, 2, x + i, stride, scale, sum + i, max + i);
     pool_channels(CHANNELS, x + i, n - i, stride, scale, sum + i, max + i);
 }
 
@@ -61,16 +58,39 @@ V_INLINE void fill_strip(float *x, int64_t n, float value) {
         v_store_part(x + i, n - i, v_set(value));
 }
 
-/* A NaN among the elements makes the sum NaN, so only then do they have to be looked at. A zero loses its sign. */
-V_INLINE float column_max(const float *x, int64_t channels, int64_t stride, const float *scale, float sum,
-                          float largest) {
-    if (sum != sum)
-        for (int64_t c = 0; c < channels; c++) {
-            float a = scale ? x[c * stride] * scale[c] : x[c * stride];
-            if (a != a)
-                return a;
+/* The sums of a block of channels join those of the blocks before. */
+V_INLINE void add_block(const float *sum, int64_t n, int first, float *total) {
+    for (int64_t i = 0; i < n; i += VL) {
+        vf block = v_load_part(sum + i, n - i);
+        v_store_part(total + i, n - i, first ? block : v_add(v_load_part(total + i, n - i), block));
+    }
+}
+
+/* A NaN among the channels of a pixel makes its sum NaN, so only then do they have to be looked at. */
+V_INLINE void keep_nans(const float *x, int64_t n, int64_t channels, int64_t stride, const float *scale,
+                        const float *sum, float *max) {
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t c = 0; c < channels && sum[i] != sum[i]; c++) {
+            float a = scale ? x[c * stride + i] * scale[c] : x[c * stride + i];
+            if (a != a) {
+                max[i] = a;
+                break;
+            }
         }
-    return largest + 0.0f;
+}
+
+/* Sums become means; zeros among the maxima lose their sign. */
+V_INLINE void finish_pool(const float *x, int64_t n, int64_t channels, int64_t stride, const float *scale, float *mean,
+                          float *max) {
+    int nans = 0;
+    for (int64_t i = 0; i < n; i++) {
+        nans |= mean[i] != mean[i];
+        max[i] += 0.0f;
+    }
+    if (nans)
+        keep_nans(x, n, channels, stride, scale, mean, max);
+    for (int64_t i = 0; i < n; i += VL)
+        v_store_part(mean + i, n - i, v_div(v_load_part(mean + i, n - i), v_set((float)channels)));
 }
 
 V_INLINE void pool_strip(const float *x, int64_t n, int64_t channels, int64_t stride, const float *scale, float *mean,
@@ -84,15 +104,9 @@ V_INLINE void pool_strip(const float *x, int64_t n, int64_t channels, int64_t st
             pool_whole(x + c * stride, n, stride, scale ? scale + c : 0, sum, max);
         for (; c < end; c++)
             pool_channels(1, x + c * stride, n, stride, scale ? scale + c : 0, sum, max);
-        for (int64_t i = 0; i < n; i += VL) {
-            vf block = v_load_part(sum + i, n - i);
-            v_store_part(mean + i, n - i, c0 ? v_add(v_load_part(mean + i, n - i), block) : block);
-        }
+        add_block(sum, n, c0 == 0, mean);
     }
-    for (int64_t i = 0; i < n; i++)
-        max[i] = column_max(x + i, channels, stride, scale, mean[i], max[i]);
-    for (int64_t i = 0; i < n; i += VL)
-        v_store_part(mean + i, n - i, v_div(v_load_part(mean + i, n - i), v_set((float)channels)));
+    finish_pool(x, n, channels, stride, scale, mean, max);
 }
 
 void KERNEL(channel_pool)(const float *x, int64_t n, int64_t channels, int64_t stride, const float *scale, float *mean,
@@ -164,31 +178,128 @@ V_INLINE void scale_part(const float *x, float *y, const float *factor, int64_t 
         v_store_part(y + i, n - i, v_mul(v_load_part(x + i, n - i), v_load_part(factor + i, n - i)));
 }
 
-enum { LINE = 64 / (int)sizeof(float) };
-
-/* Whole cache lines past the caches, the ragged ends through them; a line ahead is fetched for each line written. */
-V_INLINE void stream_part(const float *x, float *y, const float *factor, int64_t n, const float *ahead) {
-    int64_t head = (int64_t)(-((uintptr_t)y / sizeof(float)) % LINE), i = head < n ? head : n;
-    scale_part(x, y, factor, i);
-    for (; i + LINE <= n; i += LINE) {
-        if (ahead)
-            __builtin_prefetch(ahead + i, 0, 2);
+/* Elements [from, end), whole lines. */
+V_INLINE void stream_part(const float *x, float *y, const float *factor, int64_t from, int64_t end) {
+    for (int64_t i = from; i < end; i += LINE) {
+        fetch_last(x + i);
         UNROLL
         for (int v = 0; v < LINE / VL; v++)
             v_stream(y + i + v * VL, v_mul(v_load(x + i + v * VL), v_load(factor + i + v * VL)));
     }
-    scale_part(x + i, y + i, factor + i, n - i);
 }
 
-void KERNEL(scale_pixels)(const float *x, float *y, int64_t n, int64_t channels, int64_t x_stride, int64_t y_stride,
-                          const float *factor, int stream, const float *ahead) {
-    for (int64_t c = 0; c < channels; c++) {
-        if (stream)
-            stream_part(x + c * x_stride, y + c * y_stride, factor, n, ahead ? ahead + c * x_stride : 0);
-        else
-            scale_part(x + c * x_stride, y + c * y_stride, factor, n);
+V_INLINE void stream_channel(const float *x, float *y, const float *factor, int64_t n) {
+    int64_t head = ragged_head(y, n), tail = before_tail(head, n);
+    scale_part(x, y, factor, head);
+    stream_part(x, y, factor, head, tail);
+    scale_part(x + tail, y + tail, factor + tail, n - tail);
+}
+
+/* Channels that are pooled side by side: sums and maxima are loaded and stored less often. */
+enum { TOGETHER = 4 };
+
+/* Memory likes one run of reads and one of writes, each in order, whatever is pooled side by side. So pixels ahead are fetched
+ * before the channels pooled now, and scaling has a place of its own as well. */
+typedef struct progress {
+    int64_t fetched, fetched_at;     /* channels, and pixels of the one after them */
+    int64_t scaled, scaled_at, tail; /* likewise; where the whole lines of that channel end */
+} progress;
+
+V_INLINE void fetch_turn(const atl_scale_pixels_args *a, progress *p) {
+    if (p->fetched == a->channels)
+        return;
+    const float *x = a->ahead + p->fetched * a->x_stride + p->fetched_at;
+    UNROLL
+    for (int l = 0; l < TURN; l++)
+        __builtin_prefetch(x + l * LINE, 0, 3);
+    p->fetched_at += TURN * LINE;
+    if (p->fetched_at >= a->ahead_n) {
+        p->fetched++;
+        p->fetched_at = 0;
     }
-    if (stream)
+}
+
+/* The ragged head of the next channel to be scaled, if there is one. */
+V_INLINE void begin_channel(const atl_scale_pixels_args *a, progress *p) {
+    if (p->scaled == a->channels)
+        return;
+    float *y = a->y + p->scaled * a->y_stride;
+    p->scaled_at = ragged_head(y, a->n);
+    p->tail = before_tail(p->scaled_at, a->n);
+    scale_part(a->x + p->scaled * a->x_stride, y, a->factor, p->scaled_at);
+}
+
+/* TURN lines more, or what the channel has left. */
+V_INLINE void scale_turn(const atl_scale_pixels_args *a, progress *p) {
+    if (p->scaled == a->channels)
+        return;
+    const float *x = a->x + p->scaled * a->x_stride;
+    float *y = a->y + p->scaled * a->y_stride;
+    if (p->scaled_at + TURN * LINE <= p->tail) {
+        stream_part(x, y, a->factor, p->scaled_at, p->scaled_at + TURN * LINE);
+        p->scaled_at += TURN * LINE;
+        return;
+    }
+    stream_part(x, y, a->factor, p->scaled_at, p->tail);
+    scale_part(x + p->tail, y + p->tail, a->factor + p->tail, a->n - p->tail);
+    p->scaled++;
+    begin_channel(a, p);
+}
+
+V_INLINE void pool_streaming(int channels, const atl_scale_pixels_args *a, int64_t c, progress *p) {
+    const float *ahead = a->ahead + c * a->x_stride;
+    for (int64_t i = 0; i < a->ahead_n; i += TURN * LINE) {
+        if (i + TURN * LINE <= a->ahead_n)
+            pool_vectors(channels, TURN * LINE / VL, ahead + i, a->x_stride, 0, a->sum + i, a->max + i);
+        else
+            pool_channels(channels, ahead + i, a->ahead_n - i, a->x_stride, 0, a->sum + i, a->max + i);
+        for (int u = 0; u < channels; u++) {
+            fetch_turn(a, p);
+            scale_turn(a, p);
+        }
+    }
+}
+
+static void stream_all_pooling(const atl_scale_pixels_args *a) {
+    progress p = {0};
+    while (p.fetched < TOGETHER && p.fetched < a->channels)
+        fetch_turn(a, &p);
+    begin_channel(a, &p);
+    fill_strip(a->max, a->ahead_n, -__builtin_inff());
+    for (int64_t c0 = 0; c0 < a->channels; c0 += ATL_BLOCK) {
+        int64_t end = a->channels - c0 < ATL_BLOCK ? a->channels : c0 + ATL_BLOCK, c = c0;
+        fill_strip(a->sum, a->ahead_n, 0.0f);
+        for (; c + TOGETHER <= end; c += TOGETHER)
+            pool_streaming(TOGETHER, a, c, &p);
+        for (; c < end; c++)
+            pool_streaming(1, a, c, &p);
+        add_block(a->sum, a->ahead_n, c0 == 0, a->mean);
+    }
+    while (p.scaled < a->channels)
+        scale_turn(a, &p);
+    finish_pool(a->ahead, a->ahead_n, a->channels, a->x_stride, 0, a->mean, a->max);
+}
+
+static void scale_all(const atl_scale_pixels_args *a) {
+    for (int64_t c = 0; c < a->channels; c++) {
+        const float *x = a->x + c * a->x_stride;
+        float *y = a->y + c * a->y_stride;
+        if (a->stream)
+            stream_channel(x, y, a->factor, a->n);
+        else
+            scale_part(x, y, a->factor, a->n);
+    }
+}
+
+void KERNEL(scale_pixels)(const atl_scale_pixels_args *a) {
+    if (a->stream && a->ahead) {
+        stream_all_pooling(a);
+    } else {
+        if (a->ahead)
+            KERNEL(channel_pool)(a->ahead, a->ahead_n, a->channels, a->x_stride, 0, a->mean, a->max);
+        scale_all(a);
+    }
+    if (a->stream)
         v_stream_end();
 }
 

@@ -5,6 +5,31 @@
 /* Rows that are reduced side by side: one alone would wait for its own additions. With maxima as many as registers hold. */
 enum { ROWS = 4, MAX_ROWS = VL == 16 ? 4 : 2 };
 
+/* The trees of `rows` rows. */
+V_INLINE void trees(int rows, int max, const lanes *acc, float *sums, float *maxima) {
+    if (rows != ROWS) {
+        for (int r = 0; r < rows; r++) {
+            sums[r] = v_sum16(acc[r].sum);
+            if (max)
+                maxima[r] = v_max16(acc[r].max);
+        }
+        return;
+    }
+    vf sum[ROWS][NV16], largest[ROWS][NV16];
+    UNROLL
+    for (int r = 0; r < ROWS; r++) {
+        UNROLL
+        for (int v = 0; v < NV16; v++) {
+            sum[r][v] = acc[r].sum[v];
+            if (max)
+                largest[r][v] = acc[r].max[v];
+        }
+    }
+    v_sum16x4(sum, sums);
+    if (max)
+        v_max16x4(largest, maxima);
+}
+
 /* One restart of `rows` rows: n <= ATL_SUM_RESTART elements each in 16 lanes, then the tree; added to sums and, with
  * `max`, the larger kept in maxima. */
 V_INLINE void restart(int rows, int max, const float *x, int64_t n, int64_t stride, float *sums, float *maxima) {
@@ -21,9 +46,14 @@ V_INLINE void restart(int rows, int max, const float *x, int64_t n, int64_t stri
     UNROLL
     for (int r = 0; r < rows; r++) {
         lanes_add_last(&acc[r], max, x + r * stride + i, n - i);
-        sums[r] += v_sum16(acc[r].sum);
+    }
+    float sum[ROWS], largest[ROWS];
+    trees(rows, max, acc, sum, largest);
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        sums[r] += sum[r];
         if (max)
-            maxima[r] = larger(maxima[r], v_max16(acc[r].max));
+            maxima[r] = larger(maxima[r], largest[r]);
     }
 }
 

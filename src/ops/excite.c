@@ -2,9 +2,11 @@
 /*
  * Mean (and maximum) over positions, two fully connected layers, a gate, scaling. Whole samples are tasks while there are
  * enough of them, so that the second read comes from the cache; otherwise their channels are split. Outputs past the
- * last-level cache go straight to memory, and tasks are then runs of samples of which the next is reduced while one is
+ * last-level cache go straight to memory, and tasks are then chains of samples of which the next is reduced while one is
  * scaled.
  */
+#include <stdatomic.h>
+
 #include "../arena.h"
 #include "../memory.h"
 #include "../error.h"
@@ -14,8 +16,9 @@
 enum {
     FC_LANES = 16,            /* the fc kernel's packing */
     GROUP_FLOATS = 64 * 1024, /* channels of a split sample's task hold about this much */
-    TOGETHER = 4,             /* samples that share a read of weights: what the fc kernel takes at once */
-    GROUPS_PER_THREAD = 2
+    TOGETHER = 8,             /* samples that share a read of weights: twice what the fc kernel takes at once */
+    GROUPS_PER_THREAD = 2,
+    CHAIN = 16 /* samples of a task at most: other callers get their turn between tasks */
 };
 
 atl_status atl_excite_plan(atl_plan *plan, atl_linear *fc1, atl_linear *fc2, int64_t positions, atl_excite_op *op,
@@ -84,8 +87,9 @@ typedef struct job {
     const atl_excite_op *op;
     const atl_kernels *kernels;
     atl_schedule schedule;
-    int64_t groups;   /* of a split sample */
-    int64_t together; /* samples that share a read of the weights */
+    int64_t groups;          /* of a split sample */
+    int64_t together;        /* samples that share a read of the weights */
+    _Atomic int64_t claimed; /* samples that chains have taken */
 } job;
 
 /* Sums (and maxima) of channels [from, from + count) of sample b. */
@@ -112,16 +116,28 @@ static void scale(const job *j, int64_t b, int64_t from, int64_t count, int64_t 
                          maxima);
 }
 
-/* A run of samples, the next one reduced while one is scaled. */
-static void sample_run(void *context, int64_t task, int slot) {
+static void one_sample(void *context, int64_t b, int slot) {
     (void)slot;
     const job *j = context;
-    int64_t channels = j->op->channels, first = task * j->schedule.run_length;
-    int64_t end = atl_min(first + j->schedule.run_length, j->run->batch);
-    squeeze(j, first, 0, channels);
-    for (int64_t b = first; b < end; b++) {
+    squeeze(j, b, 0, j->op->channels);
+    excite(j, b, 1);
+    scale(j, b, 0, j->op->channels, -1);
+}
+
+/* A chain of samples, claimed one by one so that no thread ends far behind the others: the next one is reduced while one is
+ * scaled. */
+static void sample_chain(void *context, int64_t task, int slot) {
+    (void)task, (void)slot;
+    job *j = context;
+    int64_t channels = j->op->channels, batch = j->run->batch;
+    int64_t b = atomic_fetch_add(&j->claimed, 1);
+    if (b < batch)
+        squeeze(j, b, 0, channels);
+    for (int length = 1; b < batch; length++) {
+        int64_t next = length < CHAIN ? atomic_fetch_add(&j->claimed, 1) : batch;
         excite(j, b, 1);
-        scale(j, b, 0, channels, b + 1 < end ? b + 1 : -1);
+        scale(j, b, 0, channels, next < batch ? next : -1);
+        b = next;
     }
 }
 
@@ -174,13 +190,19 @@ void atl_excite_run(const atl_run_state *run, const atl_excite_op *op) {
              &plan->engine->kernels,
              atl_run_schedule(run),
              atl_ceil_div(op->channels, op->channel_group),
-             samples_together(run, op)};
+             samples_together(run, op),
+             0};
     if (j.schedule.whole && !j.schedule.stream && j.together > 1) {
         atl_run_tasks(run, sample_group, &j, atl_ceil_div(run->batch, j.together));
         return;
     }
+    if (j.schedule.whole && j.schedule.stream) {
+        int64_t threads = atl_pool_threads(plan->engine->pool);
+        atl_run_tasks(run, sample_chain, &j, atl_ceil_div(run->batch, CHAIN) + threads - 1);
+        return;
+    }
     if (j.schedule.whole) {
-        atl_run_tasks(run, sample_run, &j, atl_ceil_div(run->batch, j.schedule.run_length));
+        atl_run_tasks(run, one_sample, &j, run->batch);
         return;
     }
     atl_run_tasks(run, squeeze_group, &j, run->batch * j.groups);

@@ -51,9 +51,11 @@ typedef struct atl_pixel_gate_op {
     const float *weight, *bias; /* [2][k][k], of the mean and of the maximum; [1] or NULL */
     int64_t k, channels, height, width;
     int64_t row;          /* of a padded plane */
-    int64_t strip_rows;   /* image rows of a strip of a whole sample */
+    int64_t strip_rows;   /* image rows of a strip of a whole sample, ... */
+    int64_t stream_rows;  /* ... and when outputs go straight to memory */
     atl_offset planes;    /* [2][height + k - 1][row] */
     atl_offset mean, max; /* [height*width]; factors come where the means were */
+    atl_offset sum;       /* in the slot's scratch: [stream_rows*width] */
 } atl_pixel_gate_op;
 
 atl_status atl_pixel_gate_plan(struct atl_plan *plan, const struct atl_linear *conv, int64_t k, int64_t channels,

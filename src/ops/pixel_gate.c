@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Mean and maximum over channels, a convolution of the two planes, a gate per pixel, scaling. Work goes by strips of image
- * rows. Whole samples are tasks while there are enough of them: a strip is then pooled just before the one above it is
- * scaled, so that the second read comes from the cache; outputs past the last-level cache go straight to memory, and what is
- * pooled next is fetched meanwhile. Otherwise strips are tasks, pooled first and scaled after.
+ * Mean and maximum over channels, a convolution of the two planes, a gate per pixel, scaling. Whole samples are tasks while
+ * there are enough of them, and go by strips of image rows: a strip is scaled as soon as the next one is pooled, so that the
+ * second read comes from a cache. Where input and output exceed the last-level cache, strips are long, outputs go straight to
+ * memory and the next strip but one is pooled meanwhile. Few samples are split: pooled and gated by image rows, scaled by
+ * channels, so that no two threads write the same cache line.
  */
+#include <stdatomic.h>
 #include <string.h>
 
 #include "../arena.h"
@@ -17,7 +19,10 @@ enum {
     STRIP_FLOATS = 64 * 1024, /* of a strip, all channels, ... */
     STRIP_PIXELS = 1024,      /* ... but rows of this many at least, which memory likes better, ... */
     SPLIT_PIXELS = 64,        /* ... or of this many where strips have to feed every thread */
-    TASKS_PER_THREAD = 2
+    STREAM_PIXELS = 512,      /* Likewise when outputs go straight to memory; at most STRIP_PIXELS then, ... */
+    STREAM_PLANE = 4096,      /* ... or a whole plane of up to this many */
+    TASKS_PER_THREAD = 2,
+    CHAIN = 16 /* samples of a task at most: other callers get their turn between tasks */
 };
 
 int64_t atl_pixel_gate_rows(const atl_pixel_gate_op *op, int64_t pixels) {
@@ -34,12 +39,16 @@ atl_status atl_pixel_gate_plan(atl_plan *plan, const atl_linear *conv, int64_t k
                               .height = height,
                               .width = width,
                               .row = width + k - 1};
+    int64_t stream_pixels = atl_min(atl_max(STREAM_PIXELS, STRIP_FLOATS / channels), STRIP_PIXELS);
     op->strip_rows = atl_pixel_gate_rows(op, atl_max(STRIP_PIXELS, STRIP_FLOATS / channels));
+    op->stream_rows = height * width <= STREAM_PLANE ? height : atl_pixel_gate_rows(op, stream_pixels);
     atl_status status = atl_reserve_sample(plan, &op->planes, 2, height + k - 1, op->row, error);
     if (status == ATL_OK)
         status = atl_reserve_sample(plan, &op->mean, height, width, 1, error);
     if (status == ATL_OK)
         status = atl_reserve_sample(plan, &op->max, height, width, 1, error);
+    if (status == ATL_OK)
+        status = atl_reserve_slot(plan, &op->sum, op->stream_rows, width, 1, error);
     return status;
 }
 
@@ -64,13 +73,19 @@ static void place(const atl_pixel_gate_op *op, const float *pixels, float *plane
     }
 }
 
+/* Pooled rows into their planes. */
+static void place_rows(const atl_pixel_gate_op *op, float *workspace, int64_t from, int64_t end) {
+    float *planes = workspace + op->planes;
+    place(op, workspace + op->mean, planes, from, end);
+    place(op, workspace + op->max, planes + (op->height + op->k - 1) * op->row, from, end);
+}
+
 void atl_pixel_gate_pool(const atl_kernels *kernels, const atl_pixel_gate_op *op, float *workspace, const float *x,
                          int64_t x_row, const float *scale, int64_t from, int64_t end) {
-    float *mean = workspace + op->mean, *max = workspace + op->max, *planes = workspace + op->planes;
     int64_t at = from * op->width, count = (end - from) * op->width;
-    kernels->channel_pool.fn(x + at, count, op->channels, x_row, scale, mean + at, max + at);
-    place(op, mean, planes, from, end);
-    place(op, max, planes + (op->height + op->k - 1) * op->row, from, end);
+    kernels->channel_pool.fn(x + at, count, op->channels, x_row, scale, workspace + op->mean + at,
+                             workspace + op->max + at);
+    place_rows(op, workspace, from, end);
 }
 
 /* The factors take the place of the means, which by now lie in their plane. */
@@ -89,85 +104,157 @@ typedef struct job {
     const atl_run_state *run;
     const atl_pixel_gate_op *op;
     const atl_kernels *kernels;
-    atl_schedule schedule;
+    int stream;
     int64_t strip_rows, strips; /* of a sample */
+    int64_t channel_group;      /* of a split sample */
+    _Atomic int64_t claimed;    /* samples that chains have taken */
 } job;
 
-static int64_t strip_end(const job *j, int64_t strip) {
-    return atl_min((strip + 1) * j->strip_rows, j->op->height);
+/* A strip of a sample; b = the batch's size: none. */
+typedef struct strip {
+    int64_t b, index;
+} strip;
+
+static int64_t first_row(const job *j, strip s) {
+    return s.index * j->strip_rows;
 }
 
-static void pool_strip(const job *j, int64_t b, int64_t strip) {
+static int64_t end_row(const job *j, strip s) {
+    return atl_min((s.index + 1) * j->strip_rows, j->op->height);
+}
+
+static void pool_strip(const job *j, strip s) {
     const atl_run_state *run = j->run;
-    atl_pixel_gate_pool(j->kernels, j->op, atl_run_workspace(run, b), atl_run_sample(run, b).x, run->x_row, NULL,
-                        strip * j->strip_rows, strip_end(j, strip));
+    if (s.b < run->batch)
+        atl_pixel_gate_pool(j->kernels, j->op, atl_run_workspace(run, s.b), atl_run_sample(run, s.b).x, run->x_row,
+                            NULL, first_row(j, s), end_row(j, s));
 }
 
-/* The pixels from `ahead` on, which are pooled next, come from memory while others are written. */
-static void scale_strip(const job *j, int64_t b, int64_t strip, const float *ahead) {
+static void gate_strip(const job *j, strip s) {
+    atl_pixel_gate_factors(j->kernels, j->op, atl_run_workspace(j->run, s.b), first_row(j, s), end_row(j, s));
+}
+
+/* Scales a gated strip while the one `ahead` is pooled, unless there is none. */
+static void scale_strip(const job *j, strip s, strip ahead, int slot) {
     const atl_pixel_gate_op *op = j->op;
     const atl_run_state *run = j->run;
-    int64_t from = strip * j->strip_rows, end = strip_end(j, strip), at = from * op->width;
-    const float *factor = atl_pixel_gate_factors(j->kernels, op, atl_run_workspace(run, b), from, end);
-    atl_sample sample = atl_run_sample(run, b);
-    j->kernels->scale_pixels.fn(sample.x + at, sample.y + at, (end - from) * op->width, op->channels, run->x_row,
-                                run->y_row, factor, j->schedule.stream && sample.x != sample.y, ahead);
-}
-
-/* Where that strip of sample b begins; past its last they are those of the next sample, NULL when that is `end`. */
-static const float *strip_ahead(const job *j, int64_t b, int64_t strip, int64_t end) {
-    b += strip / j->strips;
-    return b < end ? atl_run_sample(j->run, b).x + strip % j->strips * j->strip_rows * j->op->width : NULL;
-}
-
-/* A strip reaches no further than into the next: strips have at least as many rows as the convolution reaches. */
-static void gate_sample(const job *j, int64_t b, int64_t end) {
-    pool_strip(j, b, 0);
-    for (int64_t strip = 1; strip < j->strips; strip++) {
-        pool_strip(j, b, strip);
-        scale_strip(j, b, strip - 1, strip_ahead(j, b, strip + 1, end));
+    atl_sample sample = atl_run_sample(run, s.b);
+    int64_t at = first_row(j, s) * op->width;
+    atl_scale_pixels_args args = {.x = sample.x + at,
+                                  .y = sample.y + at,
+                                  .n = end_row(j, s) * op->width - at,
+                                  .channels = op->channels,
+                                  .x_stride = run->x_row,
+                                  .y_stride = run->y_row,
+                                  .factor = atl_run_workspace(run, s.b) + op->mean + at,
+                                  .stream = j->stream && sample.x != sample.y};
+    if (ahead.b < run->batch) {
+        float *workspace = atl_run_workspace(run, ahead.b);
+        int64_t pooled = first_row(j, ahead) * op->width;
+        args.ahead = atl_run_sample(run, ahead.b).x + pooled;
+        args.ahead_n = end_row(j, ahead) * op->width - pooled;
+        args.sum = atl_run_scratch(run, slot) + op->sum;
+        args.mean = workspace + op->mean + pooled;
+        args.max = workspace + op->max + pooled;
     }
-    scale_strip(j, b, j->strips - 1, strip_ahead(j, b, j->strips + (j->strips > 1), end));
+    j->kernels->scale_pixels.fn(&args);
+    if (args.ahead)
+        place_rows(op, atl_run_workspace(run, ahead.b), first_row(j, ahead), end_row(j, ahead));
 }
 
-static void sample_run(void *context, int64_t task, int slot) {
-    (void)slot;
-    const job *j = context;
-    int64_t first = task * j->schedule.run_length, end = atl_min(first + j->schedule.run_length, j->run->batch);
-    for (int64_t b = first; b < end; b++)
-        gate_sample(j, b, end);
+/* The strip after this one: the sample's next, or the first of a sample that no chain has taken yet. */
+static strip following(job *j, strip s, int *taken) {
+    int64_t batch = j->run->batch;
+    if (s.index + 1 < j->strips)
+        return (strip){s.b, s.index + 1};
+    if (s.b == batch || *taken == CHAIN)
+        return (strip){batch, j->strips};
+    ++*taken;
+    s.b = atomic_fetch_add(&j->claimed, 1);
+    return (strip){atl_min(s.b, batch), s.b < batch ? 0 : j->strips};
+}
+
+/* Samples claimed one by one, so that no thread ends far behind the others. A strip's convolution reaches no further than into
+ * the next: strips have at least as many rows as it reaches. */
+static void sample_chain(void *context, int64_t task, int slot) {
+    (void)task;
+    job *j = context;
+    int64_t batch = j->run->batch;
+    int taken = 0, ahead = (j->strips > 1) + j->stream; /* strips between the one pooled and the one scaled */
+    strip queue[3], last = {-1, j->strips}, none = {batch, 0};
+    for (int i = 0; i < ahead; i++)
+        pool_strip(j, queue[i] = last = following(j, last, &taken));
+    for (;;) {
+        queue[ahead] = last = following(j, last, &taken);
+        if (!j->stream)
+            pool_strip(j, last);
+        if (queue[0].b == batch)
+            return;
+        gate_strip(j, queue[0]);
+        scale_strip(j, queue[0], j->stream ? last : none, slot);
+        queue[0] = queue[1], queue[1] = queue[2];
+    }
+}
+
+static strip task_strip(const job *j, int64_t task) {
+    return (strip){task / j->strips, task % j->strips};
 }
 
 static void pool_task(void *context, int64_t task, int slot) {
     (void)slot;
-    const job *j = context;
-    pool_strip(j, task / j->strips, task % j->strips);
+    pool_strip(context, task_strip(context, task));
+}
+
+static void gate_task(void *context, int64_t task, int slot) {
+    (void)slot;
+    gate_strip(context, task_strip(context, task));
+}
+
+static int64_t channel_groups(const job *j) {
+    return atl_ceil_div(j->op->channels, j->channel_group);
 }
 
 static void scale_task(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
-    scale_strip(j, task / j->strips, task % j->strips, NULL);
+    const atl_run_state *run = j->run;
+    int64_t b = task / channel_groups(j), from = task % channel_groups(j) * j->channel_group;
+    atl_sample sample = atl_run_sample(run, b);
+    j->kernels->scale_pixels.fn(&(atl_scale_pixels_args){.x = sample.x + from * run->x_row,
+                                                         .y = sample.y + from * run->y_row,
+                                                         .n = run->plan->positions,
+                                                         .channels = atl_min(j->channel_group, j->op->channels - from),
+                                                         .x_stride = run->x_row,
+                                                         .y_stride = run->y_row,
+                                                         .factor = atl_run_workspace(run, b) + j->op->mean,
+                                                         .stream = j->stream && sample.x != sample.y});
+}
+
+/* Few samples. */
+static void run_split(job *j) {
+    const atl_run_state *run = j->run;
+    int64_t threads = atl_pool_threads(run->plan->engine->pool);
+    int64_t wanted = atl_ceil_div(TASKS_PER_THREAD * threads, run->batch);
+    j->strip_rows =
+        atl_min(j->op->strip_rows, atl_pixel_gate_rows(j->op, atl_max(SPLIT_PIXELS, run->plan->positions / wanted)));
+    j->strips = atl_ceil_div(j->op->height, j->strip_rows);
+    j->channel_group = atl_ceil_div(j->op->channels, wanted);
+    atl_run_tasks(run, pool_task, j, run->batch * j->strips);
+    atl_run_tasks(run, gate_task, j, run->batch * j->strips);
+    atl_run_tasks(run, scale_task, j, run->batch * channel_groups(j));
 }
 
 void atl_pixel_gate_run(const atl_run_state *run, const atl_pixel_gate_op *op) {
     const atl_plan *plan = run->plan;
-    job j = {run,
-             op,
-             &plan->engine->kernels,
-             atl_run_schedule(run),
-             op->strip_rows,
-             atl_ceil_div(op->height, op->strip_rows)};
-    if (j.schedule.whole) {
-        atl_run_tasks(run, sample_run, &j, atl_ceil_div(run->batch, j.schedule.run_length));
+    atl_schedule schedule = atl_run_schedule(run);
+    job j = {.run = run, .op = op, .kernels = &plan->engine->kernels, .stream = schedule.stream};
+    if (!schedule.whole) {
+        run_split(&j);
         return;
     }
-    int64_t threads = atl_pool_threads(plan->engine->pool);
-    int64_t wanted = atl_ceil_div(TASKS_PER_THREAD * threads, run->batch);
-    j.strip_rows = atl_min(op->strip_rows, atl_pixel_gate_rows(op, atl_max(SPLIT_PIXELS, plan->positions / wanted)));
+    j.strip_rows = j.stream ? op->stream_rows : op->strip_rows;
     j.strips = atl_ceil_div(op->height, j.strip_rows);
-    atl_run_tasks(run, pool_task, &j, run->batch * j.strips);
-    atl_run_tasks(run, scale_task, &j, run->batch * j.strips);
+    atl_run_tasks(run, sample_chain, &j, atl_ceil_div(run->batch, CHAIN) + atl_pool_threads(plan->engine->pool) - 1);
 }
 
 void atl_pixel_gate_describe(const atl_plan *plan, const atl_pixel_gate_op *op, atl_text *text) {
@@ -176,6 +263,9 @@ void atl_pixel_gate_describe(const atl_plan *plan, const atl_pixel_gate_op *op, 
                  ATL_BLOCK, k->channel_pool.variant);
     atl_text_add(text, "gate: %lld x %lld convolution of both planes, sigmoid (%s)\n", (long long)op->k,
                  (long long)op->k, k->conv_gate.variant);
-    atl_text_add(text, "scale: sample per task, in strips of %lld rows, or shorter strips when samples are few (%s)\n",
-                 (long long)op->strip_rows, k->scale_pixels.variant);
+    atl_text_add(
+        text,
+        "scale: sample per task, in strips of %lld rows, of %lld where the run exceeds the last-level cache; by "
+        "channels when samples are few (%s)\n",
+        (long long)op->strip_rows, (long long)op->stream_rows, k->scale_pixels.variant);
 }
