@@ -50,6 +50,11 @@ V_INLINE void v_load_pairs(const float *p, int64_t n, vf *even, vf *odd) {
 V_INLINE void v_store_part(float *p, int64_t n, vf a) {
     _mm256_maskstore_ps(p, v_mask(n), a);
 }
+V_INLINE vf v_load_bytes(const uint8_t *p, int64_t n) {
+    uint64_t bytes = 0;
+    __builtin_memcpy(&bytes, p, n >= VL ? VL : (size_t)n);
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)bytes)));
+}
 V_INLINE vf v_load_lanes(const float *p, int64_t from, int64_t n) {
     return _mm256_maskload_ps(p, _mm256_andnot_si256(v_mask(from), v_mask(from + n)));
 }

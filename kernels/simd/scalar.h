@@ -42,6 +42,9 @@ V_INLINE void v_store_part(float *p, int64_t n, vf a) {
     if (n > 0)
         *p = a;
 }
+V_INLINE vf v_load_bytes(const uint8_t *p, int64_t n) {
+    return n > 0 ? (float)*p : 0.0f;
+}
 V_INLINE vf v_load_lanes(const float *p, int64_t from, int64_t n) {
     (void)from;
     return v_load_part(p, n);

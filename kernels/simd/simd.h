@@ -13,6 +13,7 @@
  *                         the first n lanes (n may exceed VL); others read as 0 and are not touched in memory
  *   v_load_pairs(p, n, even, odd)
  *                         the first n of 2*VL floats, others 0: those of even and those of odd index
+ *   v_load_bytes(p, n)    the first n bytes as numbers, other lanes 0
  *   v_load_lanes(p, from, n), v_store_lanes(p, from, n, a)
  *                         lanes [from, from + n) of a load from p, others 0, or of a store to it: from + n <= VL
  *   v_stream              a store past the caches, aligned to the vector; v_stream_end after the last

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Template: masks turned into what attention adds to scores. Rows of masks are runs of keys, rows of the bias of queries: squares
+ * of VL are transposed on the way. */
+#include "../simd/simd.h"
+
+/* An additive value in the unit of scores, log2(e) times it: the infinities have a meaning of their own. Where frameworks
+ * mean "masked" they write -FLT_MAX: stays above the floor that maxima start from, so that a row of nothing else is a mean. */
+V_INLINE vf additive_bias(vf value) {
+    const vf largest = v_set(0x1.fffffep+127f), most = v_set(0x1.62e42ep+127f);
+    vf bias = v_max(v_set(-1e30f), v_mul(value, v_set(1.44269504f)));
+    bias = v_select_gt(value, most, v_fma(value, v_zero(), largest), bias); /* NaN for +inf */
+    return v_select_gt(v_neg(largest), value, v_set(-__builtin_inff()), bias);
+}
+
+/* Of query i and the n keys from j on. */
+V_INLINE vf bias_vector(int additive, int bytes, const atl_bias_args *a, int64_t i, int64_t j, int64_t n) {
+    static const float numbers[ATL_SUM_LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const vf excluded = v_set(-__builtin_inff());
+    vf bias = v_zero();
+    if (additive) {
+        const float *from = a->additive + i * a->additive_query + j * a->additive_key;
+        bias = additive_bias(a->additive_key ? v_load_part(from, n) : v_set(*from));
+    }
+    if (bytes) {
+        const uint8_t *from = a->bytes + i * a->byte_query + j * a->byte_key;
+        bias = v_select_gt(a->byte_key ? v_load_bytes(from, n) : v_set((float)*from), v_zero(), bias, excluded);
+    }
+    int64_t last = i + a->diagonal - j; /* the key that the query still sees */
+    if (last < n - 1)
+        bias = v_select_gt(v_load(numbers), v_set(last < 0 ? -1.0f : (float)last), excluded, bias);
+    return bias;
+}
+
+/* VL queries from i on and the n <= VL keys from j on. */
+V_INLINE void bias_square(int additive, int bytes, const atl_bias_args *a, int64_t i, int64_t j, int64_t n) {
+    vf square[VL];
+    UNROLL
+    for (int r = 0; r < VL; r++)
+        square[r] = i + r < a->queries ? bias_vector(additive, bytes, a, i + r, j, n) : v_zero();
+    v_transpose(square);
+    UNROLL
+    for (int t = 0; t < VL; t++)
+        if (t < n)
+            v_store(a->to + (j + t) * a->row + i, square[t]);
+}
+
+V_INLINE void bias_all(int additive, int bytes, const atl_bias_args *a) {
+    for (int64_t i = 0; i < a->queries && !a->by_key; i++)
+        for (int64_t j = 0; j < a->keys; j += VL)
+            v_store_part(a->to + i * a->row + j, a->keys - j,
+                         bias_vector(additive, bytes, a, i, j, a->keys - j < VL ? a->keys - j : VL));
+    for (int64_t i = 0; i < a->row && a->by_key; i += VL)
+        for (int64_t j = 0; j < a->keys; j += VL) {
+            if (a->keys - j >= VL)
+                bias_square(additive, bytes, a, i, j, VL);
+            else
+                bias_square(additive, bytes, a, i, j, a->keys - j);
+        }
+}
+
+void KERNEL(bias)(const atl_bias_args *args) {
+    if (args->additive && args->bytes)
+        bias_all(1, 1, args);
+    else if (args->additive)
+        bias_all(1, 0, args);
+    else if (args->bytes)
+        bias_all(0, 1, args);
+    else
+        bias_all(0, 0, args);
+}
