@@ -12,50 +12,71 @@ V_INLINE vf additive_bias(vf value) {
     return v_select_gt(v_neg(largest), value, v_set(-__builtin_inff()), bias);
 }
 
-/* Of query i and the n keys from j on. */
-V_INLINE vf bias_vector(int additive, int bytes, const atl_bias_args *a, int64_t i, int64_t j, int64_t n) {
-    static const float numbers[ATL_SUM_LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    const vf excluded = v_set(-__builtin_inff());
+/* Of query i and the n keys from j on, of which `all` (a constant) says that they fill a vector. */
+V_INLINE vf masked(int additive, int bytes, int all, const atl_bias_args *a, int64_t i, int64_t j, int64_t n) {
     vf bias = v_zero();
     if (additive) {
         const float *from = a->additive + i * a->additive_query + j * a->additive_key;
-        bias = additive_bias(a->additive_key ? v_load_part(from, n) : v_set(*from));
+        bias = additive_bias(!a->additive_key ? v_set(*from) : all ? v_load(from) : v_load_part(from, n));
     }
     if (bytes) {
         const uint8_t *from = a->bytes + i * a->byte_query + j * a->byte_key;
-        bias = v_select_gt(a->byte_key ? v_load_bytes(from, n) : v_set((float)*from), v_zero(), bias, excluded);
+        vf seen = !a->byte_key ? v_set((float)*from) : v_load_bytes(from, all ? VL : n);
+        bias = v_select_gt(seen, v_zero(), bias, v_set(-__builtin_inff()));
     }
-    int64_t last = i + a->diagonal - j; /* the key that the query still sees */
-    if (last < n - 1)
-        bias = v_select_gt(v_load(numbers), v_set(last < 0 ? -1.0f : (float)last), excluded, bias);
     return bias;
 }
 
-/* VL queries from i on and the n <= VL keys from j on. */
-V_INLINE void bias_square(int additive, int bytes, const atl_bias_args *a, int64_t i, int64_t j, int64_t n) {
+/* The same without what lies beyond the diagonal. */
+V_INLINE vf masked_to_diagonal(int additive, int bytes, const atl_bias_args *a, int64_t i, int64_t j, int64_t n) {
+    static const float numbers[ATL_SUM_LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    vf bias = masked(additive, bytes, 0, a, i, j, n);
+    int64_t last = i + a->diagonal - j; /* the key that the query still sees */
+    if (last < n - 1)
+        bias = v_select_gt(v_load(numbers), v_set(last < 0 ? -1.0f : (float)last), v_set(-__builtin_inff()), bias);
+    return bias;
+}
+
+/* VL queries from i on and the n <= VL keys from j on. With `whole` (a constant) all of them exist and none is beyond the
+ * diagonal. */
+V_INLINE void bias_square(int additive, int bytes, int whole, const atl_bias_args *a, int64_t i, int64_t j, int64_t n) {
     vf square[VL];
     UNROLL
     for (int r = 0; r < VL; r++)
-        square[r] = i + r < a->queries ? bias_vector(additive, bytes, a, i + r, j, n) : v_zero();
+        square[r] = whole                ? masked(additive, bytes, 1, a, i + r, j, VL)
+                    : i + r < a->queries ? masked_to_diagonal(additive, bytes, a, i + r, j, n)
+                                         : v_zero();
     v_transpose(square);
     UNROLL
     for (int t = 0; t < VL; t++)
-        if (t < n)
+        if (whole || t < n)
             v_store(a->to + (j + t) * a->row + i, square[t]);
 }
 
-V_INLINE void bias_all(int additive, int bytes, const atl_bias_args *a) {
-    for (int64_t i = 0; i < a->queries && !a->by_key; i++)
-        for (int64_t j = 0; j < a->keys; j += VL)
-            v_store_part(a->to + i * a->row + j, a->keys - j,
-                         bias_vector(additive, bytes, a, i, j, a->keys - j < VL ? a->keys - j : VL));
-    for (int64_t i = 0; i < a->row && a->by_key; i += VL)
+V_INLINE void bias_by_key(int additive, int bytes, const atl_bias_args *a) {
+    for (int64_t i = 0; i < a->row; i += VL)
         for (int64_t j = 0; j < a->keys; j += VL) {
-            if (a->keys - j >= VL)
-                bias_square(additive, bytes, a, i, j, VL);
+            int64_t n = a->keys - j < VL ? a->keys - j : VL;
+            if (n == VL && i + VL <= a->queries && j + VL - 1 <= i + a->diagonal)
+                bias_square(additive, bytes, 1, a, i, j, VL);
             else
-                bias_square(additive, bytes, a, i, j, a->keys - j);
+                bias_square(additive, bytes, 0, a, i, j, n);
         }
+}
+
+V_INLINE void bias_by_query(int additive, int bytes, const atl_bias_args *a) {
+    for (int64_t i = 0; i < a->queries; i++)
+        for (int64_t j = 0; j < a->keys; j += VL) {
+            int64_t n = a->keys - j < VL ? a->keys - j : VL;
+            v_store_part(a->to + i * a->row + j, n, masked_to_diagonal(additive, bytes, a, i, j, n));
+        }
+}
+
+V_INLINE void bias_all(int additive, int bytes, const atl_bias_args *a) {
+    if (a->by_key)
+        bias_by_key(additive, bytes, a);
+    else
+        bias_by_query(additive, bytes, a);
 }
 
 void KERNEL(bias)(const atl_bias_args *args) {
