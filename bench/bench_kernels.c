@@ -131,6 +131,25 @@ static void bench_gemm(bench_state *state, atl_gemm_fn *kernel, kernel_bench *b)
     report_peak_share(state, b, 2.0 * (double)(m * k * lanes));
 }
 
+/* An additive mask and one of bytes for a lane panel and a block of keys of a row of n, or with `option` the former alone. */
+static void bench_bias(bench_state *state, atl_bias_fn *kernel, kernel_bench *b) {
+    int64_t n = b->shape->n, queries = b->shape->rows;
+    float *additive = array(b, queries * n);
+    const uint8_t *bytes = (const uint8_t *)array(b, queries * n / 4);
+    atl_bias_args args = {
+        .bytes = b->shape->option ? NULL : bytes, .byte_query = n, .byte_key = 1, .additive = additive};
+    args.additive_query = n;
+    args.additive_key = 1;
+    args.diagonal = n;
+    args.queries = args.row = queries;
+    args.keys = ATL_BLOCK;
+    args.to = array(b, ATL_BLOCK * queries);
+    args.by_key = 1;
+    while (bench_next(state))
+        kernel(&args);
+    bench_counter(state, "Gelements/s", (double)(ATL_BLOCK * queries) * 1e-9 / bench_seconds(state));
+}
+
 /* As a tile of queries calls it: every block of keys against all lane panels, from a cleared state. */
 static void bench_attend(bench_state *state, atl_attend_fn *kernel, kernel_bench *b) {
     const kernel_shape *s = b->shape;
@@ -147,8 +166,15 @@ static void bench_attend(bench_state *state, atl_attend_fn *kernel, kernel_bench
             out[i] = 0.0f;
         for (int64_t j = 0; j < blocks; j++)
             for (int64_t p = 0; p < lanes; p += nr)
-                kernel(q + p * s->d, k + j * s->d * ATL_PANEL_ROW, v + j * s->c * ATL_PANEL_ROW, s->d, s->c, ATL_BLOCK,
-                       (atl_attend_state){max + p, sum + p, out + p * s->c}, scores, NULL, 0);
+                kernel(&(atl_attend_args){.q = q + p * s->d,
+                                          .k = k + j * s->d * ATL_PANEL_ROW,
+                                          .v = v + j * s->c * ATL_PANEL_ROW,
+                                          .d = s->d,
+                                          .c = s->c,
+                                          .keys = ATL_BLOCK,
+                                          .state = {max + p, sum + p, out + p * s->c},
+                                          .scores = scores,
+                                          .weights = scores});
     }
     report_peak_share(state, b, 2.0 * (double)(lanes * s->n * (s->d + s->c)));
 }

@@ -11,7 +11,7 @@ typedef struct kernel_shape {
     const char *name;
     int64_t rows, n; /* rows of an array, elements of a row */
     int64_t d, c; /* channels of query and key (conv_gate, conv: k; blend: branches), and of the value (of an image) */
-    int option;   /* scale, scale_pixels, blend: stream; unary: the function; max_pool: the step;
+    int option;   /* scale, scale_pixels, blend: stream; unary: the function; bias: no bytes; max_pool: the step;
                      window_max: windows */
 } kernel_shape;
 
@@ -34,6 +34,8 @@ static const kernel_shape shapes[] = {
     {ATL_SLOT_gemm, "80x64", .rows = 80, .n = 64},
     {ATL_SLOT_gemm, "256x256", .rows = 256, .n = 256},
     {ATL_SLOT_gemm, "320x256", .rows = 320, .n = 256},
+    {ATL_SLOT_bias, "32x256-additive", .rows = 32, .n = 1024, .option = 1},
+    {ATL_SLOT_bias, "32x256-both", .rows = 32, .n = 1024},
     {ATL_SLOT_attend, "d8-c64", .n = 4096, .d = 8, .c = 64},
     {ATL_SLOT_attend, "d32-c256", .n = 4096, .d = 32, .c = 256},
     {ATL_SLOT_attend, "d64-c64", .n = 4096, .d = 64, .c = 64},

@@ -89,13 +89,38 @@ typedef struct atl_attend_state {
 
 /* Adds up to ATL_BLOCK keys to the state of nr queries: scores s = K^T q, weights 2^(s - max), out = V weights. q is
  * [d][nr], times log2(e) and the scale of the logits; k and v are rows of a panel: [d][ATL_PANEL_ROW] and
- * [c][ATL_PANEL_ROW].
- * `scores` is scratch of [ATL_BLOCK][nr].
- * `bias` [keys][nr], unless NULL, is added to the scores. Where it is -inf, the key is excluded for that query, whatever it
- * holds: weight 0. Where it is +inf, the score is 0, whatever the key holds. With `careful` the values of excluded keys may
- * be anything and change nothing; without it they are finite. */
-typedef void atl_attend_fn(const float *q, const float *k, const float *v, int64_t d, int64_t c, int64_t keys,
-                           atl_attend_state state, float *scores, const float *bias, int careful);
+ * [c][ATL_PANEL_ROW]. Scores and weights are left behind, [keys][nr] each.
+ * `bias` [keys][nr], unless NULL, is added to the scores of keys from bias_from on; earlier rows of it are not read. Where it
+ * is -inf, the key is excluded for that query, whatever it holds: weight 0. Where it is +inf, the score is 0, whatever the
+ * key holds. With `careful` the values of excluded keys may be anything and change nothing; without it they are finite. */
+typedef struct atl_attend_args {
+    const float *q, *k, *v;
+    int64_t d, c, keys;
+    atl_attend_state state;
+    float *scores, *weights; /* may be the same */
+    const float *bias;
+    int64_t bias_from;
+    int careful; /* the excluded are marked in the weights as -1 */
+} atl_attend_args;
+typedef void atl_attend_fn(const atl_attend_args *args);
+
+/* What masks add to the scores of queries and keys, as atl_attend_fn and atl_map_fn take it, log2(e) times the additive mask:
+ * -inf where a key is excluded (by a zero byte, by -inf or by the diagonal), NaN where the additive mask is +inf; else no
+ * less than -1e30 and no more than FLT_MAX. An element of a mask is bytes[i*byte_query + j*byte_key] for query i and key j;
+ * steps of keys are 0 or 1. */
+typedef struct atl_bias_args {
+    const uint8_t *bytes; /* or NULL */
+    int64_t byte_query, byte_key;
+    const float *additive; /* or NULL */
+    int64_t additive_query, additive_key;
+    int64_t diagonal; /* keys j > i + diagonal are excluded for query i */
+    int64_t queries, keys;
+    float *to;
+    int64_t row;
+    int by_key; /* to[j*row + i], and 0 for queries i < row that do not exist, with row a multiple of the attend variant's nr
+                   of the same ISA; else to[i*row + j] */
+} atl_bias_args;
+typedef void atl_bias_fn(const atl_bias_args *args);
 
 /* into += from: the states of the same nr queries over two runs of keys, `into` the earlier. nr a multiple of the
  * attend variant's own of the same ISA. */

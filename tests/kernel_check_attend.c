@@ -114,25 +114,48 @@ typedef struct attend_case {
     int64_t d, c, lanes, keys[BLOCKS];
     float *q, *k, *v; /* [d][lanes], [BLOCKS][d][ATL_PANEL_ROW], [BLOCKS][c][ATL_PANEL_ROW] */
     float *bias;      /* of the first block, [keys][lanes], or NULL */
+    int64_t bias_from;
     int careful;
 } attend_case;
 
-/* All blocks by one variant; out is [c + 2][lanes]: outputs, max, sum. */
+static int64_t attend_floats(const attend_case *t) {
+    return (t->c + 2 + t->keys[0]) * t->lanes;
+}
+
+/* Block `block` for one panel of queries, of which `args` has the rest. */
+static void attend_block_with(check *c, const attend_case *t, int64_t block, int64_t p, int64_t nr, atl_attend_fn *fn,
+                              atl_attend_args *args) {
+    args->k = t->k + block * t->d * ATL_PANEL_ROW;
+    args->v = t->v + block * t->c * ATL_PANEL_ROW;
+    args->keys = t->keys[block];
+    args->bias = NULL;
+    args->careful = t->careful;
+    if (t->bias && block == 0) { /* only rows that may be read exist */
+        float *bias = array(c, 9, (t->keys[0] - t->bias_from) * nr);
+        pack_lanes(t->bias + t->bias_from * t->lanes, t->lanes, p, t->keys[0] - t->bias_from, nr, bias);
+        args->bias = bias - t->bias_from * nr;
+        args->bias_from = t->bias_from;
+    }
+    fn(args);
+}
+
+/* All blocks by one variant; out is [c + 2 + keys][lanes]: outputs, max, sum, scores of the first block. */
 static void attend_with(check *c, const atl_kernel_entry *entry, atl_attend_fn *fn, const attend_case *t, float *out) {
     int64_t nr = entry->nr;
     float *q = array(c, 3, t->d * nr), *scores = array(c, 4, ATL_BLOCK * nr), *o = array(c, 5, t->c * nr);
+    float *weights = t->keys[0] % 2 ? scores : array(c, 10, ATL_BLOCK * nr);
     float max[MAX_LANES], sum[MAX_LANES];
+    atl_attend_args args = {.q = q, .d = t->d, .c = t->c, .state = {max, sum, o}, .scores = scores, .weights = weights};
     for (int64_t p = 0; p < t->lanes; p += nr) {
         pack_lanes(t->q, t->lanes, p, t->d, nr, q);
         memset(o, 0, (size_t)(t->c * nr) * sizeof *o);
         for (int64_t i = 0; i < nr; i++)
             max[i] = -1e30f, sum[i] = 0.0f;
-        float *bias = t->bias ? array(c, 9, t->keys[0] * nr) : NULL;
-        if (bias)
-            pack_lanes(t->bias, t->lanes, p, t->keys[0], nr, bias);
-        for (int64_t block = 0; block < BLOCKS; block++)
-            fn(q, t->k + block * t->d * ATL_PANEL_ROW, t->v + block * t->c * ATL_PANEL_ROW, t->d, t->c, t->keys[block],
-               (atl_attend_state){max, sum, o}, scores, block ? NULL : bias, t->careful);
+        for (int64_t block = 0; block < BLOCKS; block++) {
+            attend_block_with(c, t, block, p, nr, fn, &args);
+            for (int64_t j = 0; j < t->keys[0] && block == 0; j++)
+                memcpy(out + (t->c + 2 + j) * t->lanes + p, scores + j * nr, (size_t)nr * sizeof *out);
+        }
         for (int64_t r = 0; r < t->c; r++)
             memcpy(out + r * t->lanes + p, o + r * nr, (size_t)nr * sizeof *out);
         memcpy(out + t->c * t->lanes + p, max, (size_t)nr * sizeof *out);
@@ -154,15 +177,17 @@ static void attend_case_run(check *c, atl_attend_fn *kernel, atl_attend_fn *refe
     attend_case t = {.d = d, .c = channels, .lanes = c->entry->nr, .keys = {keys, pick(c, 1, ATL_BLOCK), 1}};
     if (d * channels > 4000) /* keep emulated fma affordable */
         t.keys[1] = 3;
-    int64_t floats = (channels + 2) * t.lanes;
+    int64_t floats = attend_floats(&t);
     t.q = array(c, 0, d * t.lanes);
     t.k = array(c, 1, BLOCKS * d * ATL_PANEL_ROW);
     t.v = array(c, 2, BLOCKS * channels * ATL_PANEL_ROW);
     float *out = array(c, 6, floats), *want = array(c, 7, floats);
     t.bias = keys % 3 == 1 ? array(c, 8, keys * t.lanes) : NULL;
     t.careful = t.bias && keys % 2 == 0;
-    if (t.bias)
+    if (t.bias) {
         random_bias(c, t.bias, keys * t.lanes);
+        t.bias_from = pick(c, 0, 2) ? pick(c, 0, keys - 1) : 0;
+    }
     fill_plain(c, t.q, d * t.lanes, (float)pick(c, 1, 20));
     fill_plain(c, t.k, BLOCKS * d * ATL_PANEL_ROW, 3.0f);
     special ? fill_special(c, t.v, BLOCKS * channels * ATL_PANEL_ROW)

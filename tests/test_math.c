@@ -122,7 +122,15 @@ static void weights_of(const atl_kernels *table, const float *t, float *p) {
     static float scores[ATL_BLOCK * 32];
     float k[ATL_BLOCK] = {1.0f}, v[ATL_BLOCK] = {1.0f}, max[32] = {0}, sum[32] = {0};
     float out[32] = {0};
-    table->attend.fn(t, k, v, 1, 1, 1, (atl_attend_state){max, sum, out}, scores, NULL, 0);
+    table->attend.fn(&(atl_attend_args){.q = t,
+                                        .k = k,
+                                        .v = v,
+                                        .d = 1,
+                                        .c = 1,
+                                        .keys = 1,
+                                        .state = {max, sum, out},
+                                        .scores = scores,
+                                        .weights = scores});
     memcpy(p, out, (size_t)table->attend.nr * sizeof *p);
 }
 

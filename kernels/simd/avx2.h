@@ -50,6 +50,11 @@ V_INLINE void v_load_pairs(const float *p, int64_t n, vf *even, vf *odd) {
 V_INLINE void v_store_part(float *p, int64_t n, vf a) {
     _mm256_maskstore_ps(p, v_mask(n), a);
 }
+V_INLINE vf v_load_bytes(const uint8_t *p, int64_t n) {
+    uint64_t bytes = 0;
+    __builtin_memcpy(&bytes, p, n >= VL ? VL : (size_t)n);
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)bytes)));
+}
 typedef __m256 vm;
 V_INLINE vm v_lane_mask(const uint16_t *bits, int64_t lane) {
     const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Vector vocabulary: AVX-512 (F, DQ, BW, VL), 16 lanes. See simd.h for the meaning of each word. */
-#if !defined(__AVX512F__) || !defined(__AVX512DQ__) || !defined(__AVX512VL__)
+#if !defined(__AVX512F__) || !defined(__AVX512DQ__) || !defined(__AVX512BW__) || !defined(__AVX512VL__)
 #error "compile with -mavx512f -mavx512dq -mavx512bw -mavx512vl"
 #endif
 #include <immintrin.h>
@@ -49,6 +49,9 @@ V_INLINE void v_load_pairs(const float *p, int64_t n, vf *even, vf *odd) {
 }
 V_INLINE void v_store_part(float *p, int64_t n, vf a) {
     _mm512_mask_storeu_ps(p, v_mask(n), a);
+}
+V_INLINE vf v_load_bytes(const uint8_t *p, int64_t n) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(v_mask(n), p)));
 }
 typedef __mmask16 vm;
 V_INLINE vm v_lane_mask(const uint16_t *bits, int64_t lane) {

@@ -54,6 +54,12 @@ V_INLINE void v_store_part(float *p, int64_t n, vf a) {
     for (int64_t i = 0; i < n; i++)
         p[i] = lanes[i];
 }
+V_INLINE vf v_load_bytes(const uint8_t *p, int64_t n) {
+    uint32_t bytes = 0;
+    __builtin_memcpy(&bytes, p, n >= VL ? VL : (size_t)n);
+    uint8x8_t eight = vreinterpret_u8_u32(vdup_n_u32(bytes));
+    return vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(eight))));
+}
 typedef uint32x4_t vm;
 V_INLINE vm v_lane_mask(const uint16_t *bits, int64_t lane) {
     const uint32x4_t bit = {1, 2, 4, 8};

@@ -42,6 +42,9 @@ V_INLINE void v_store_part(float *p, int64_t n, vf a) {
     if (n > 0)
         *p = a;
 }
+V_INLINE vf v_load_bytes(const uint8_t *p, int64_t n) {
+    return n > 0 ? (float)*p : 0.0f;
+}
 typedef int vm;
 V_INLINE vm v_lane_mask(const uint16_t *bits, int64_t lane) {
     return bits[lane / 16] >> lane % 16 & 1;

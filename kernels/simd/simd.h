@@ -14,6 +14,7 @@
  *                         the first n lanes (n may exceed VL); others read as 0 and are not touched in memory
  *   v_load_pairs(p, n, even, odd)
  *                         the first n of 2*VL floats, others 0: those of even and those of odd index
+ *   v_load_bytes(p, n)    the first n bytes as numbers, other lanes 0
  *   vm                    which lanes count; v_lane_mask(bits, lane): VL lanes from `lane` on, a multiple of VL, of those
  *                         that are set in bits[i / 16] >> i % 16
  *   v_load_masked(p, m)   a load, 0 in lanes that do not count; all may be read

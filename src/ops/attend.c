@@ -177,26 +177,32 @@ static void load_queries(const job *j, const query_tile *t, float *scratch) {
     }
 }
 
-static int is_finite(const float *rows, int64_t count, int64_t n) {
-    uint32_t largest = 0;
-    for (int64_t r = 0; r < count; r++)
-        for (int64_t i = 0; i < n; i++) {
-            uint32_t bits;
-            memcpy(&bits, rows + r * ATL_PANEL_ROW + i, sizeof bits);
-            bits &= 0x7f800000u;
-            largest = bits > largest ? bits : largest;
-        }
-    return largest < 0x7f800000u;
+/* Whether the values of a block are numbers: its sums tell. Where they overflow, a block counts as one that is not. */
+static int is_finite(const job *j, const float *v, int64_t keys) {
+    float sums[16];
+    for (int64_t r = 0; r < j->op->c; r += 16) {
+        int64_t rows = atl_min(16, j->op->c - r);
+        j->kernels->sum.fn(v + r * ATL_PANEL_ROW, keys, rows, ATL_PANEL_ROW, sums);
+        for (int64_t i = 0; i < rows; i++)
+            if (!isfinite(sums[i]))
+                return 0;
+    }
+    return 1;
 }
 
-/* The bias of nr queries for a block of keys, as the kernel takes it; 0 beyond the last query. */
-static void load_bias(const query_tile *t, int64_t p, int64_t nr, int64_t key, int64_t keys, float *bias) {
-    for (int64_t i = 0; i < nr; i++) {
-        if (p + i < t->used)
-            atl_mask_bias(&t->head.mask, t->from + p + i, t->blind[p + i], key, keys, bias + i, nr);
-        for (int64_t k = 0; k < keys && p + i >= t->used; k++)
-            bias[k * nr + i] = 0.0f;
-    }
+/* What the queries of the panel at p see of a block of keys, and the bias that they need for it. */
+static atl_sight look(const job *j, const query_tile *t, int64_t p, int64_t key, int64_t keys, float *bias) {
+    int64_t nr = j->kernels->attend.nr, mr = j->kernels->attend.mr;
+    atl_mask_rows rows = {t->from + p, atl_min(nr, t->used - p), t->blind + p};
+    atl_sight s = atl_mask_sight(&t->head.mask, &rows, key, keys);
+    if (s.biased == s.end)
+        return s;
+    s.biased = s.biased / mr * mr; /* whole tiles of keys without */
+    atl_mask_bias(&t->head.mask, &rows, key, s.biased, s.end, j->kernels->bias.fn, bias, nr, 1);
+    atl_mask_trim(bias, nr, rows.count, &s);
+    if (s.biased < s.end)
+        s.biased = s.from + (s.biased - s.from) / mr * mr;
+    return s;
 }
 
 /* One block of keys over a tile of queries. */
@@ -205,20 +211,29 @@ static void attend_block(const job *j, const query_tile *t, int64_t block, float
     const float *k = atl_panels_block(j->run, t->head.b, &t->head.k, block);
     const float *v = atl_panels_block(j->run, t->head.b, &t->head.v, block);
     int64_t nr = j->kernels->attend.nr, key = block * ATL_BLOCK, keys = atl_min(ATL_BLOCK, op->keys - key);
-    int unmasked = atl_mask_is_empty(&t->head.mask), careful = -1; /* not known yet */
-    float *lanes = scratch + op->q_lanes, *bias = scratch + op->bias, *scores = scratch + op->scores;
+    int masked = !atl_mask_is_empty(&t->head.mask), same = atl_mask_same_rows(&t->head.mask);
+    int careful = -1; /* not known yet */
+    float *bias = scratch + op->bias;
+    atl_sight s = {0, keys, keys};
     for (int64_t p = 0; p < t->used; p += nr) {
-        atl_sight sight = ATL_SEES_ALL;
-        if (!unmasked)
-            sight = atl_mask_sight(&t->head.mask, t->from + p, atl_min(nr, t->used - p), t->blind + p, key, keys);
-        if (sight == ATL_SEES_NONE)
+        if (masked && (p == 0 || !same))
+            s = look(j, t, p, key, keys, bias);
+        if (s.from == s.end)
             continue;
-        if (sight == ATL_SEES_SOME) {
-            load_bias(t, p, nr, key, keys, bias);
-            careful = careful >= 0 ? careful : !is_finite(v, op->c, keys);
-        }
-        j->kernels->attend.fn(lanes + p * op->d, k, v, op->d, op->c, keys, panel_state(op, state, p), scores,
-                              sight == ATL_SEES_SOME ? bias : NULL, sight == ATL_SEES_SOME && careful);
+        if (s.biased < s.end && careful < 0)
+            careful = !is_finite(j, v, keys);
+        j->kernels->attend.fn(&(atl_attend_args){.q = scratch + op->q_lanes + p * op->d,
+                                                 .k = k + s.from,
+                                                 .v = v + s.from,
+                                                 .d = op->d,
+                                                 .c = op->c,
+                                                 .keys = s.end - s.from,
+                                                 .state = panel_state(op, state, p),
+                                                 .scores = scratch + op->scores,
+                                                 .weights = scratch + op->scores,
+                                                 .bias = s.biased < s.end ? bias + s.from * nr : NULL,
+                                                 .bias_from = s.biased - s.from,
+                                                 .careful = careful > 0});
     }
 }
 

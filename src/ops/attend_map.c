@@ -44,8 +44,10 @@ void atl_attend_map_rows(void *context, int64_t task, int slot) {
     load_map_rows(j, &head, first, count, q, statistics, blind);
     for (int64_t key = 0; key < op->keys; key += ATL_BLOCK) {
         int64_t keys = atl_min(ATL_BLOCK, op->keys - key);
-        for (int64_t r = 0; r < count && bias; r++)
-            atl_mask_bias(&head.mask, map_position(j->run, first + r), blind[r], key, keys, bias + r * ATL_BLOCK, 1);
+        for (int64_t r = 0; r < count && bias; r++) {
+            atl_mask_rows row = {map_position(j->run, first + r), 1, blind + r};
+            atl_mask_bias(&head.mask, &row, key, 0, keys, j->kernels->bias.fn, bias + r * ATL_BLOCK, ATL_BLOCK, 0);
+        }
         j->kernels->map.fn(q, atl_panels_block(j->run, head.b, &head.k, key / ATL_BLOCK), op->d, count, keys,
                            statistics, statistics + ATL_MAP_ROWS, bias, map + key, op->keys, stream);
     }
