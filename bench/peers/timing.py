@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Interleaved timing of calls that share a process.
+
+One round is one turn of every contender, in an order that rotates. Thread pools go on spinning for a while after a call
+(libgomp some milliseconds, ONNX Runtime and oneTBB likewise) and would take the cores of the next contender, so a turn begins
+when the process no longer uses them, and short calls are then repeated until the contender's own pool, caches and branch
+predictors are warm: everyone is timed in the state that a program running nothing else would see.
+"""
+import dataclasses
+import statistics
+import time
+
+ROUNDS, ROUNDS_LONG = 7, 3
+LONG = 5.0          # seconds: calls above get fewer rounds
+LONE = 0.05         # calls above are one turn each, without a warm-up
+WARM = 0.003        # seconds of warm-up of shorter ones, at least a call
+TURN = 0.02         # seconds of a turn's timed calls, at least one
+SAMPLE = 0.0002     # shorter calls are timed several at once
+IDLE_SHARE = 0.1    # of one core: the process counts as idle below
+IDLE_WAIT = 0.2     # seconds: the longest wait for that
+
+
+@dataclasses.dataclass
+class Times:
+    """Seconds a call: the best of all samples, and a median for every round."""
+    best: float = float("inf")
+    rounds: list = dataclasses.field(default_factory=list)
+
+    def add(self, samples):
+        self.best = min([self.best] + samples)
+        self.rounds.append(statistics.median(samples))
+
+    @property
+    def median(self):
+        return statistics.median(self.rounds)
+
+
+def settle(longest=IDLE_WAIT):
+    """Waits until the process's threads sleep. Returns the seconds it took."""
+    begin = time.perf_counter()
+    while True:
+        wall, cpu = time.perf_counter(), time.process_time()
+        time.sleep(0.001)
+        now = time.perf_counter()
+        if time.process_time() - cpu < IDLE_SHARE * (now - wall) or now - begin > longest:
+            return now - begin
+
+
+def timed(call, count):
+    """Seconds a call of `count` calls in a row."""
+    calls = range(count)
+    begin = time.perf_counter()
+    for _ in calls:
+        call()
+    return (time.perf_counter() - begin) / count
+
+
+def turn(call, estimate, turn_seconds=TURN):
+    """The samples of one contender's turn; `estimate` is about what a call takes."""
+    if estimate >= LONE:
+        return [timed(call, 1)]
+    timed(call, max(1, round(WARM / max(estimate, 1e-7))))
+    count = max(1, round(SAMPLE / max(estimate, 1e-7)))
+    samples, end = [], time.perf_counter() + turn_seconds
+    while not samples or time.perf_counter() < end:
+        samples.append(timed(call, count))
+    return samples
+
+
+def estimate(call):
+    """About what a warm call takes."""
+    first = timed(call, 1)
+    return first if first >= LONE else min(timed(call, 1) for _ in range(3))
+
+
+def order(count, number):
+    """Of round `number`: each starts with another contender, every second one runs backwards."""
+    rotated = [(i + number) % count for i in range(count)]
+    return rotated if number % 2 == 0 else rotated[::-1]
+
+
+def interleave(calls, rounds=None, before_round=None):
+    """Times of each of `calls`, which map names to callables. `rounds` replaces both 7 and 3. `before_round` is called
+    first in every round, with nothing else running."""
+    names = list(calls)
+    guesses, times = {}, {name: Times() for name in names}
+    for name in names:
+        settle()
+        guesses[name] = estimate(calls[name])
+    wanted = {name: rounds or (ROUNDS_LONG if guesses[name] > LONG else ROUNDS) for name in names}
+    for number in range(max(wanted.values(), default=0)):
+        if before_round:
+            settle()
+            before_round()
+        for index in order(len(names), number):
+            name = names[index]
+            if number < wanted[name]:
+                settle()
+                times[name].add(turn(calls[name], guesses[name]))
+    return times
