@@ -146,7 +146,8 @@ static int warm_up(loaded *l, const layer_bench *b) {
 }
 
 static int measure_machine(loaded *l, variant *v) {
-    double fma = machine_fma_gflops(v->isa, v->threads), copy = machine_copy_gbs(v->threads);
+    double bytes = INFINITY, fma = machine_fma_gflops(v->isa, v->threads);
+    double copy = machine_stream_gbs(v->threads, &bytes);
     v->fma_gflops = fma > v->fma_gflops ? fma : v->fma_gflops;
     v->copy_gbs = copy > v->copy_gbs ? copy : v->copy_gbs;
     return fma > 0 && copy > 0 ? 0 : fail(l, "this machine's peak or bandwidth cannot be measured");

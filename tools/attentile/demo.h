@@ -67,7 +67,7 @@ typedef struct demo {
     demo_weights *weights;
     char isa[16];
     atl_engine_info machine; /* its isa points to the above, cpu nowhere */
-    double fma_gflops, copy_gbs;
+    double fma_gflops, stream_gbs;
     demo_sample sample;
     int64_t rows[DEMO_ROWS];
     float *map; /* [DEMO_ROWS, positions] of the attention that is drawn */

@@ -143,7 +143,7 @@ static int run_example(const demo *demo, stage *s, demo_line *line) {
     memcpy(line->shape, s->row.shape, sizeof line->shape);
     line->flops = s->info.flops;
     line->bound = machine_bound_seconds(demo->machine.isa, s->info.flops, s->info.exps, s->info.bytes, demo->fma_gflops,
-                                        demo->copy_gbs);
+                                        demo->stream_gbs);
     if (s->example->sampled)
         line->pairs = (double)values_of(s->info.map_rank, s->info.map_shape);
     return code;

@@ -49,7 +49,7 @@ void demo_print_line(const demo_line *line) {
 
 void demo_print_foot(void) {
     printf(
-        "\nms: the shortest run; bound: what the multiply-add peak or copying allows, and its share of the time (over\n"
+        "\nms: the shortest run; bound: what the multiply-add peak or memory allows, and its share of the time (over\n"
         "100 %%: the data stay in the cache, or others were at work while the machine was measured); memory: peak\n"
         "over input and output; N x N: what the matrix of all pairs would take; error: share of what float32 allows,\n"
         "against float64 (with N x N at %d positions)\n",

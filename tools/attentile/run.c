@@ -122,7 +122,7 @@ static const option_spec options[RUN_OPTION_COUNT] = {
     [RUN_REPEAT] = {"repeat", "R", 0, "Runs R more times and reports the shortest and the median time of these."},
     [RUN_JSON] = {"json", NULL, 0,
                   "Prints layer, shapes, isa, threads, runs, min_ms, median_ms, gflops, bound_ms (the least time that "
-                  "this machine's speed allows, measured after the runs), fma_gflops and copy_gbs (that speed) and "
+                  "this machine's speed allows, measured after the runs), fma_gflops and stream_gbs (that speed) and "
                   "peak_mib (of the process) as JSON."},
 };
 

@@ -23,9 +23,10 @@ static int report_json(const run_job *job, double shortest, double median) {
     const int64_t peak = machine_peak_bytes(); /* before the measurements below need memory of their own */
     progress("measuring this machine");
     const double fma = machine_fma_gflops(isa, job->engine_info.threads);
-    const double copy = machine_copy_gbs(job->engine_info.threads);
+    double bytes = plan->bytes * batch;
+    const double stream = machine_stream_gbs(job->engine_info.threads, &bytes);
     progress_clear();
-    const double bound = machine_bound_seconds(isa, flops, plan->exps * batch, plan->bytes * batch, fma, copy);
+    const double bound = machine_bound_seconds(isa, flops, plan->exps * batch, plan->bytes * batch, fma, stream);
     json_t *root = json_object();
     json_put(root, "layer", json_string(atl_layer_kind(job->layer)));
     json_put(root, "shapes", shapes_json(job));
@@ -37,7 +38,7 @@ static int report_json(const run_job *job, double shortest, double median) {
     json_put(root, "gflops", json_real(flops / shortest * 1e-9));
     json_put(root, "bound_ms", json_known(bound * 1e3));
     json_put(root, "fma_gflops", json_known(fma));
-    json_put(root, "copy_gbs", json_known(copy));
+    json_put(root, "stream_gbs", json_known(stream));
     json_put(root, "peak_mib", json_real((double)peak / MIB));
     return json_print(root);
 }

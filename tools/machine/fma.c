@@ -105,11 +105,11 @@ double machine_fma_gflops(const char *isa, int threads) {
 }
 
 double machine_bound_seconds(const char *isa, double flops, double exps, double bytes, double fma_gflops,
-                             double copy_gbs) {
-    if (fma_gflops <= 0 || copy_gbs <= 0)
+                             double stream_gbs) {
+    if (fma_gflops <= 0 || stream_gbs <= 0)
         return 0;
     const double slots = strcmp(isa, "avx512") == 0 ? 13 : strcmp(isa, "avx2") == 0 ? 16 : 17;
     const double compute = (flops + 2 * slots * exps) / (fma_gflops * 1e9);
-    const double memory = bytes / (copy_gbs * 1e9);
+    const double memory = bytes / (stream_gbs * 1e9);
     return compute > memory ? compute : memory;
 }

@@ -14,15 +14,17 @@
  * an addition). 0 when it cannot be measured: an instruction set this build does not know, or no threads. */
 double machine_fma_gflops(const char *isa, int threads);
 
-/* The best rate of copying a buffer well past the last-level cache with `threads` threads, plain or non-temporal, in
- * GB/s, bytes read plus bytes written. 0 when it cannot be measured (no memory, no threads). */
-double machine_copy_gbs(int threads);
+/* The best rate at which `threads` threads read a buffer, copy it, or copy it with non-temporal stores, in GB/s, bytes
+ * read plus bytes written. *bytes is what the work that it is for reads and writes, which may fit in the caches: both
+ * buffers together have that size, at most one well past the last-level cache (INFINITY asks for that one), and
+ * *bytes becomes theirs. 0 when it cannot be measured (no memory, no threads). */
+double machine_stream_gbs(int threads, double *bytes);
 
 /* The seconds below which work cannot get: max((flops + the exponentials' instructions) / fma_gflops,
- * bytes / copy_gbs). An exponential costs as many multiply-add slots as the shortest known sequence on `isa`: 13 on
+ * bytes / stream_gbs). An exponential costs as many multiply-add slots as the shortest known sequence on `isa`: 13 on
  * AVX-512, 16 on AVX2, 17 elsewhere. 0 when a rate is 0. */
 double machine_bound_seconds(const char *isa, double flops, double exps, double bytes, double fma_gflops,
-                             double copy_gbs);
+                             double stream_gbs);
 
 /* Seconds of the monotonic clock. */
 double machine_now(void);
