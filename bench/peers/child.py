@@ -11,11 +11,14 @@ import gc
 import json
 import os
 import pathlib
+import re
 import resource
 import signal
 import subprocess
 import sys
 import tempfile
+
+from peers import options
 
 FREE_SHARE = 0.85 # of the memory that is free, for what the contender allocates
 LONGEST = 1800    # seconds
@@ -29,7 +32,7 @@ def run(case, name, rounds=None, wants_outputs=False):
         task["folder"] = folder
         try:
             done = subprocess.run([sys.executable, "-m", "peers.child"], input=json.dumps(task), text=True,
-                                  capture_output=True, timeout=LONGEST, check=False)
+                                  capture_output=True, timeout=LONGEST, check=False, env=environment(rounds))
         except subprocess.TimeoutExpired:
             return {"status": "failed", "message": f"still running after {LONGEST} s"}
         result = pathlib.Path(folder, "result.json")
@@ -41,6 +44,11 @@ def run(case, name, rounds=None, wants_outputs=False):
         return found
 
 
+def environment(rounds):
+    """The parent's; where nothing is timed, memory goes back to the system as usual."""
+    return options.without_kept_memory(os.environ) if rounds == 0 else dict(os.environ)
+
+
 def fate(done):
     """Of a child that left no result."""
     if done.returncode in (-signal.SIGKILL, -signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS):
@@ -48,6 +56,15 @@ def fate(done):
         return {"status": "out of memory", "message": f"ended by {word} under its memory limit"}
     lines = done.stderr.strip().splitlines() or ["no message"]
     return {"status": "failed", "message": lines[-1][:300]}
+
+
+def fate_of(error):
+    """(status, message) of a contender that raised."""
+    while error.__cause__:
+        error = error.__cause__
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip() or type(error).__name__
+    memory = isinstance(error, MemoryError) or re.search("memory|bad_alloc|allocat", text, re.I)
+    return "out of memory" if memory else "failed", text.splitlines()[0][:300]
 
 
 def read_outputs(folder):
@@ -74,7 +91,9 @@ def free_bytes():
 
 
 def limit_memory():
-    """To what is mapped now and most of what is free."""
+    """To what is mapped now and most of what is free; should the system run out all the same, this is what it ends."""
+    with contextlib.suppress(OSError):
+        pathlib.Path("/proc/self/oom_score_adj").write_text("1000")
     limit = status_bytes("VmSize") + int(FREE_SHARE * free_bytes())
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
@@ -110,11 +129,11 @@ def measure(task):
     torch.set_num_threads(task["threads"])
     contender = next(c for c in CONTENDERS if c.name == task["contender"])
     row = Row(**{**task["row"], "shape": tuple(task["row"]["shape"])})
+    warm, case = (Case.of(r, task["threads"], with_map=task["with_map"]) for r in (small(row), row))
     with torch.inference_mode():
-        ready = contender.prepare(Case.of(small(row), task["threads"], with_map=task["with_map"]))
+        ready = contender.prepare(warm)
         ready.call()
         del ready
-        case = Case.of(row, task["threads"], with_map=task["with_map"])
         limit_memory()
         give_back()
         pathlib.Path("/proc/self/clear_refs").write_text("5") # starts the peak anew
@@ -143,10 +162,9 @@ def main():
     os.environ["TQDM_DISABLE"] = "1"
     try:
         found = measure(task)
-    except (MemoryError, RuntimeError) as error:
-        text = str(error).strip() or type(error).__name__
-        memory = isinstance(error, MemoryError) or "memory" in text.lower() or "bad_alloc" in text
-        found = {"status": "out of memory" if memory else "failed", "message": text.splitlines()[0][:300]}
+    except Exception as error: # whatever a library raises, it is a result
+        status, message = fate_of(error)
+        found = {"status": status, "message": message}
     pathlib.Path(task["folder"], "result.json").write_text(json.dumps(found))
 
 

@@ -44,6 +44,7 @@ class Case:
 
 @dataclasses.dataclass
 class Ready:
+    """Hold it as long as `call` is used: libraries write where it points."""
     call: Callable
     outputs: Callable # the arrays that the last call left: y and, if asked for, the map
     keep: tuple = ()
@@ -68,20 +69,18 @@ def array(tensor):
 # ---------------------------------------------------------------- ours
 
 
-def attentile_engine(case):
+def plan_of(case, engine, batch=0):
     import attentile # found by the time something is run
 
-    return attentile.Engine(threads=case.threads)
+    weights = {name: array(t) for name, t in case.module.state_dict().items()}
+    return engine.plan(attentile.Layer(case.row.kind, weights, **case.module.settings), (batch,) + case.row.shape)
 
 
 def prepare_attentile(case, engine=None):
     import attentile
 
-    engine = engine or attentile_engine(case)
-    weights = {name: array(t) for name, t in case.module.state_dict().items()}
-    layer = attentile.Layer(case.row.kind, weights, **case.module.settings)
-    x = array(case.x)
-    plan = engine.plan(layer, x.shape)
+    engine = engine or attentile.Engine(threads=case.threads)
+    plan, x = plan_of(case, engine, case.row.batch), array(case.x)
     y = np.zeros((case.row.batch,) + tuple(plan.info.output_shape), np.float32)
     more, outputs = {}, [y]
     if case.with_map:
@@ -90,7 +89,7 @@ def prepare_attentile(case, engine=None):
     if case.mask is not None:
         floats = case.mask.is_floating_point()
         more["additive" if floats else "mask"] = array(case.mask if floats else case.mask.to(torch.uint8))
-    return Ready(plan.bind(x, out=y, **more), lambda: outputs, keep=(engine, layer, plan))
+    return Ready(plan.bind(x, out=y, **more), lambda: outputs, keep=(engine, plan))
 
 
 # ---------------------------------------------------------------- PyTorch
@@ -173,7 +172,7 @@ CONTENDERS = (
     torch_contender("compile-sdpa-padded", "sdpa-padded", attends_unequal, compiled=True),
     Contender("onnxruntime", "onnxruntime", lambda case: exported.prepare_onnxruntime(case, "dense"), always, 2),
     Contender("onnxruntime-fused", "onnxruntime", lambda case: exported.prepare_onnxruntime(case, "ort-attention"),
-              exportable_core, 2),
+              exportable_core),
     Contender("openvino", "openvino", lambda case: exported.prepare_openvino(case, "dense"), always, 2),
     Contender("openvino-sdpa", "openvino", lambda case: exported.prepare_openvino(case, "sdpa"), attends, 2),
 )

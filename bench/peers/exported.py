@@ -74,8 +74,8 @@ def prepare_onnxruntime(case, core):
     for slot, out in zip(session.get_outputs(), outputs):
         binding.bind_output(slot.name, "cpu", 0, np.float32, out.shape, out.ctypes.data)
     # The wrapper around this only looks for fallbacks to other providers.
-    run = session._sess.run_with_iobinding
-    return Ready(lambda: run(binding._iobinding, None), lambda: outputs, keep=(session, binding, inputs))
+    run, bound = session._sess.run_with_iobinding, binding._iobinding
+    return Ready(lambda: run(bound, None), lambda: outputs, keep=(session, binding, inputs, outputs))
 
 
 # ---------------------------------------------------------------- OpenVINO
@@ -109,4 +109,4 @@ def prepare_openvino(case, core):
         start()
         wait()
 
-    return Ready(call, lambda: outputs, keep=(compiled, request, inputs))
+    return Ready(call, lambda: outputs, keep=(compiled, request, inputs, outputs))

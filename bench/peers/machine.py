@@ -31,16 +31,19 @@ def probe_path():
 
 class Probe:
     """Peak and bandwidth by the machine-probe program: a process of its own, so that no pool is in its way. Disturbance only
-    ever lowers a rate, so the best so far counts."""
+    ever lowers a rate, so the best of a run counts; bandwidths are each work's own, as little of it stays in caches."""
 
     def __init__(self, isa, threads):
-        self.isa, self.threads, self.rates = isa, threads, {}
+        self.isa, self.threads, self.fma, self.stream = isa, threads, 0, {}
 
-    def measure(self):
-        done = subprocess.run([probe_path(), self.isa, str(self.threads)], check=True, capture_output=True, text=True)
-        for name, rate in json.loads(done.stdout).items():
-            self.rates[name] = max(rate, self.rates.get(name, 0))
-        return self.rates
+    def measure(self, work_bytes):
+        done = subprocess.run([probe_path(), self.isa, str(self.threads), str(work_bytes)], check=True, capture_output=True,
+                              text=True)
+        rates = json.loads(done.stdout)
+        self.fma = max(self.fma, rates["fma_gflops"])
+        best = max(rates["stream_gbs"], self.stream.get(work_bytes, 0))
+        self.stream[work_bytes] = best
+        return {**rates, "fma_gflops": self.fma, "stream_gbs": best}
 
 
 def cpu_model():

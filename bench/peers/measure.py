@@ -1,26 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """One row: everyone made ready, compared, and timed in turns; those that need much memory in children of their own."""
 import gc
-import math
 
 import torch
 
 from peers import agree, child, machine, timing
-from peers.contenders import Case, chosen, prepare_attentile
+from peers.contenders import Case, chosen, plan_of, prepare_attentile
 from peers.results import OURS
-
-
-def first_line(error):
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]
 
 
 def failed(contender, status, message):
     return {"name": contender.name, "library": contender.library, "status": status, "message": message}
-
-
-def out_of_memory(error):
-    return isinstance(error, MemoryError) or "memory" in str(error).lower() or "bad_alloc" in str(error)
 
 
 def make_ready(contender, case):
@@ -30,9 +20,8 @@ def make_ready(contender, case):
         ready = contender.prepare(case)
         ready.call()
         return ready, None
-    except (RuntimeError, MemoryError, ValueError, TypeError, NotImplementedError, AttributeError) as error:
-        status = "out of memory" if out_of_memory(error) else "failed"
-        return None, failed(contender, status, first_line(error))
+    except Exception as error: # whatever a library raises, it is a result
+        return None, failed(contender, *child.fate_of(error))
 
 
 class Measurement:
@@ -40,7 +29,8 @@ class Measurement:
 
     def __init__(self, case, engine, probe, rounds=None, pattern=None, say=lambda text: None):
         self.case, self.engine, self.probe, self.rounds, self.say = case, engine, probe, rounds, say
-        self.records, self.ready, self.reference = {}, {}, None
+        self.records, self.ready, self.reference, self.rates = {}, {}, None, {}
+        self.plan_info = plan_of(case, engine).info
         everyone = chosen(case, pattern)
         self.names = [c.name for c in everyone]
         large = [c for c in everyone if c.predicted_bytes(case) > machine.memory_bytes() / 2]
@@ -74,10 +64,17 @@ class Measurement:
             self.ready[contender.name] = ready
         self.records[contender.name] = record
 
+    def measure_machine(self):
+        timing.settle()
+        info, batch = self.plan_info, self.case.row.batch
+        self.rates = self.probe.measure(info.bytes * batch)
+
     def run_inside(self):
+        self.measure_machine()
         times = timing.interleave({name: ready.call for name, ready in self.ready.items()}, self.rounds)
         for name, taken in times.items():
             self.records[name].update(min_s=taken.best, median_s=taken.median, rounds_s=taken.rounds)
+        self.measure_machine()
 
     def run_outside(self, contender):
         self.say(f"{self.case.row.name}: {contender.name} in a process of its own")
@@ -94,10 +91,8 @@ class Measurement:
         with torch.inference_mode():
             for contender in self.inside:
                 self.prepare(contender)
-            self.probe.measure()
             self.say(f"{self.case.row.name}: timing")
             self.run_inside()
-            self.probe.measure()
             self.ready = {}
             gc.collect()
         for contender in self.outside:
@@ -105,20 +100,13 @@ class Measurement:
         return self.record()
 
     def record(self):
-        row, info = self.case.row, self.plan_info()
-        batch = row.batch
-        bound = {"flops": info.flops * batch, "exps": info.exps * batch, "bytes": info.bytes * batch, **self.probe.rates}
-        return {"kind": row.kind, "name": row.name, "batch": batch, "shape": list(row.shape), "widths": row.widths,
+        row, info = self.case.row, self.plan_info
+        bound = {"flops": info.flops * row.batch, "exps": info.exps * row.batch, "bytes": info.bytes * row.batch,
+                 **self.rates}
+        return {"kind": row.kind, "name": row.name, "batch": row.batch, "shape": list(row.shape), "widths": row.widths,
                 "settings": row.settings, "positions": row.positions, "bound": bound,
                 "reference": self.reference.what if self.reference else None,
                 "contenders": [self.records[name] for name in self.names if name in self.records]}
-
-    def plan_info(self):
-        import attentile
-
-        weights = {name: t.detach().contiguous().numpy() for name, t in self.case.module.state_dict().items()}
-        layer = attentile.Layer(self.case.row.kind, weights, **self.case.module.settings)
-        return self.engine.plan(layer, (0,) + self.case.row.shape).info
 
 
 def measure_row(row, threads, engine, probe, rounds=None, pattern=None, say=lambda text: None, **more):

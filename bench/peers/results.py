@@ -42,6 +42,11 @@ MEAN_TARGET = 1.6
 MATRIX_BOUND = ("sas-1x256x64x64", "sac-2x512x64x64", "nl-8x512x28x28", "nl-2x1024x4x14x14", "nl-1x512x8x28x28",
                 "mha-8x197x768", "mha-4x512x768", "mha-1x4096x1024")
 
+MAP_TARGET = 1.5
+# Rows whose map is requested: of all kinds that have one, as large as others still hold theirs.
+MAP_ROWS = ("sas-4x64x64x64", "sas-1x256x64x64", "sac-2x512x64x64", "nl-8x512x28x28", "nl-2x1024x4x14x14", "mha-8x197x768",
+            "mha-4x512x768")
+
 
 def fine(contender):
     return contender["status"] == "ok"
@@ -66,11 +71,18 @@ def ratio(row, libraries=None):
     return peer["min_s"] / own["min_s"] if peer and own else None
 
 
+def compute_seconds(bound):
+    """Multiply-adds, with what the exponentials cost in them, at the peak that this run measured."""
+    return (bound["flops"] + bound["flops_per_exp"] * bound["exps"]) / (bound["fma_gflops"] * 1e9)
+
+
+def stream_seconds(bound):
+    return bound["bytes"] / (bound["stream_gbs"] * 1e9)
+
+
 def bound_seconds(bound):
-    """The least time for the work at the rates that this run measured: multiply-adds, with what the exponentials cost in
-    them, or traffic."""
-    compute = (bound["flops"] + bound["flops_per_exp"] * bound["exps"]) / (bound["fma_gflops"] * 1e9)
-    return max(compute, bound["bytes"] / (bound["stream_gbs"] * 1e9))
+    """The least time for the work."""
+    return max(compute_seconds(bound), stream_seconds(bound))
 
 
 def bound_share(row):
@@ -85,7 +97,12 @@ def peak_share(row):
 
 
 def demands(options):
-    """(target by row name, the libraries that count, the least share of the peak by row name) of a record's options."""
+    """(target by row name, the libraries that count, the least share of the peak by row name) of a record's options; those
+    of other sections than the rows name it."""
+    if options.get("section") == "maps":
+        return {name: MAP_TARGET for name in MAP_ROWS}, None, {}
+    if "section" in options:
+        return {}, None, {}
     if options.get("isa") == "avx2":
         return {name: 1.0 for name in TARGETS}, ("torch",), {name: AVX2_PEAK_SHARE for name in MATRIX_BOUND}
     if options.get("threads") == 1:
@@ -122,3 +139,13 @@ def mean_ratio(rows, options):
     """Over the rows that have a target."""
     found = (verdict(row, options) for row in rows)
     return geometric_mean(v["ratio"] for v in found if v["target"] is not None and v["ratio"] is not None)
+
+
+def mask_cost(entry, name):
+    """Time with a mask / without, of the same library; `name` is "LIBRARY MASK"."""
+    return entry["calls"][name]["min_s"] / entry["calls"][name.split()[0] + " none"]["min_s"]
+
+
+def scaling_share(entry):
+    """How much of the machine's own scaling a layer has."""
+    return entry["one_s"] / entry["all_s"] / entry["machine"]

@@ -6,8 +6,12 @@ One round is one turn of every contender, in an order that rotates. Thread pools
 when the process no longer uses them, and short calls are then repeated until the contender's own pool, caches and branch
 predictors are warm: everyone is timed in the state that a program running nothing else would see.
 """
+import contextlib
 import dataclasses
+import os
+import pathlib
 import statistics
+import threading
 import time
 
 ROUNDS, ROUNDS_LONG = 7, 3
@@ -16,8 +20,7 @@ LONE = 0.05         # calls above are one turn each, without a warm-up
 WARM = 0.003        # seconds of warm-up of shorter ones, at least a call
 TURN = 0.02         # seconds of a turn's timed calls, at least one
 SAMPLE = 0.0002     # shorter calls are timed several at once
-IDLE_SHARE = 0.1    # of one core: the process counts as idle below
-IDLE_WAIT = 0.2     # seconds: the longest wait for that
+IDLE_WAIT = 2.0     # seconds: the longest wait for the threads of others
 
 
 @dataclasses.dataclass
@@ -35,15 +38,24 @@ class Times:
         return statistics.median(self.rounds)
 
 
+def busy_threads():
+    """Of this process, besides the caller: those that run or want to. CPU clocks would not do: the kernel brings those of
+    threads that keep running up to date with every tick only."""
+    busy = 0
+    for task in os.listdir("/proc/self/task"):
+        if int(task) != threading.get_native_id():
+            with contextlib.suppress(OSError): # it has ended
+                busy += pathlib.Path("/proc/self/task", task, "stat").read_text().rpartition(")")[2].split()[0] == "R"
+    return busy
+
+
 def settle(longest=IDLE_WAIT):
-    """Waits until the process's threads sleep. Returns the seconds it took."""
-    begin = time.perf_counter()
-    while True:
-        wall, cpu = time.perf_counter(), time.process_time()
-        time.sleep(0.001)
-        now = time.perf_counter()
-        if time.process_time() - cpu < IDLE_SHARE * (now - wall) or now - begin > longest:
-            return now - begin
+    """Waits until the process's other threads sleep. Returns the seconds it took."""
+    begin, quiet = time.perf_counter(), 0
+    while quiet < 2 and time.perf_counter() - begin < longest:
+        quiet = 0 if busy_threads() else quiet + 1
+        time.sleep(0.0005)
+    return time.perf_counter() - begin
 
 
 def timed(call, count):
