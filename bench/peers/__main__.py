@@ -20,7 +20,7 @@ class Context:
 
         torch.set_num_threads(threads)
         self.options, self.threads, self.rounds, self.beyond = options, threads, options.rounds, options.beyond
-        child.limit_memory()
+        child.volunteer()
         self.engine = attentile.Engine(threads=threads)
         if self.engine.info.threads != threads:
             raise RuntimeError(f"threads: expected {threads}, got {self.engine.info.threads} from the system")

@@ -90,10 +90,14 @@ def free_bytes():
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGESIZE")
 
 
-def limit_memory():
-    """To what is mapped now and most of what is free; should the system run out all the same, this is what it ends."""
+def volunteer():
+    """Should the system run out of memory all the same, this process is what it ends."""
     with contextlib.suppress(OSError):
         pathlib.Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def limit_memory():
+    """To what is mapped now and most of what is free."""
     limit = status_bytes("VmSize") + int(FREE_SHARE * free_bytes())
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
@@ -134,6 +138,7 @@ def measure(task):
         ready = contender.prepare(warm)
         ready.call()
         del ready
+        volunteer()
         limit_memory()
         give_back()
         pathlib.Path("/proc/self/clear_refs").write_text("5") # starts the peak anew
@@ -146,7 +151,7 @@ def measure(task):
             save(outputs, task["folder"])
         if task["rounds"] != 0:
             taken = timing.interleave({contender.name: ready.call}, task["rounds"])[contender.name]
-            found.update(min_s=taken.best, median_s=taken.median, rounds_s=taken.rounds)
+            found.update(taken.record())
     return found
 
 

@@ -73,7 +73,10 @@ class Measurement:
         self.measure_machine()
         times = timing.interleave({name: ready.call for name, ready in self.ready.items()}, self.rounds)
         for name, taken in times.items():
-            self.records[name].update(min_s=taken.best, median_s=taken.median, rounds_s=taken.rounds)
+            if taken.error:
+                self.records[name].update(zip(("status", "message"), child.fate_of(taken.error)))
+            else:
+                self.records[name].update(taken.record())
         self.measure_machine()
 
     def run_outside(self, contender):

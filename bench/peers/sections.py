@@ -90,7 +90,7 @@ def mask_entry(name, calls, rounds):
     with torch.inference_mode():
         times = timing.interleave({" ".join(key): call for key, call in calls.items()}, rounds)
     return {"name": name, "difference": difference,
-            "calls": {key: {"min_s": t.best, "median_s": t.median, "rounds_s": t.rounds} for key, t in times.items()}}
+            "calls": {key: t.record() for key, t in times.items()}}
 
 
 def masks(context):

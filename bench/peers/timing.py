@@ -28,6 +28,7 @@ class Times:
     """Seconds a call: the best of all samples, and a median for every round."""
     best: float = float("inf")
     rounds: list = dataclasses.field(default_factory=list)
+    error: Exception = None # what a call raised; it was not called again
 
     def add(self, samples):
         self.best = min([self.best] + samples)
@@ -36,6 +37,12 @@ class Times:
     @property
     def median(self):
         return statistics.median(self.rounds)
+
+    def record(self):
+        """As it goes into JSON; what a call raised is raised now."""
+        if self.error:
+            raise self.error
+        return {"min_s": self.best, "median_s": self.median, "rounds_s": self.rounds}
 
 
 def busy_threads():
@@ -94,19 +101,28 @@ def order(count, number):
 def interleave(calls, rounds=None, before_round=None):
     """Times of each of `calls`, which map names to callables. `rounds` replaces both 7 and 3. `before_round` is called
     first in every round, with nothing else running."""
-    names = list(calls)
-    guesses, times = {}, {name: Times() for name in names}
+    names, times, guesses = list(calls), {name: Times() for name in calls}, {}
+
+    def attempt(name, function):
+        """function(call), once the others sleep; nothing for those that have failed."""
+        if times[name].error is None:
+            settle()
+            try:
+                return function(calls[name])
+            except Exception as error: # whatever a library raises, it is a result
+                times[name].error = error
+        return None
+
     for name in names:
-        settle()
-        guesses[name] = estimate(calls[name])
-    wanted = {name: rounds or (ROUNDS_LONG if guesses[name] > LONG else ROUNDS) for name in names}
+        guesses[name] = attempt(name, estimate)
+    wanted = {name: rounds or (ROUNDS_LONG if (guesses[name] or 0) > LONG else ROUNDS) for name in names}
     for number in range(max(wanted.values(), default=0)):
         if before_round:
             settle()
             before_round()
         for index in order(len(names), number):
             name = names[index]
-            if number < wanted[name]:
-                settle()
-                times[name].add(turn(calls[name], guesses[name]))
+            samples = attempt(name, lambda call: turn(call, guesses[name])) if number < wanted[name] else None
+            if samples:
+                times[name].add(samples)
     return times
