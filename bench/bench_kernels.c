@@ -352,7 +352,7 @@ int main(int argc, char **argv) {
         count += added;
         status |= added == 0;
     }
-    status |= bench_run() == 0;
+    status |= bench_run(NULL, NULL) == 0;
     free(benches);
     return status;
 }

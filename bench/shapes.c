@@ -2,11 +2,23 @@
 #include "shapes.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define BLANKS " \t\r\n"
+
+enum { LINE_MAX_BYTES = 1023 };
+
+__attribute__((format(printf, 2, 3))) static int fail(shape_fault *fault, const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    if (fault)
+        vsnprintf(fault->text, sizeof fault->text, format, values);
+    va_end(values);
+    return -1;
+}
 
 /* A positive whole number at the end of the text or before `end` and more, which is skipped. */
 static int64_t positive(char **text, char end) {
@@ -21,78 +33,94 @@ static int64_t positive(char **text, char end) {
     return number;
 }
 
-static int copy(char *to, size_t size, const char *from) {
+static int copy(char *to, size_t size, const char *from, const char *what, shape_fault *fault) {
     size_t length = strlen(from);
     if (length == 0 || length >= size)
-        return -1;
+        return fail(fault, "%s: expected 1 to %zu bytes, got \"%.60s\"", what, size - 1, from);
     memcpy(to, from, length + 1);
     return 0;
 }
 
-static int parse_shape(char *text, shape_row *row) {
-    for (row->rank = 0; *text; row->rank++) {
+static int parse_batch(char *word, shape_row *row, shape_fault *fault) {
+    const char *whole = word;
+    row->batch = positive(&word, 0);
+    return row->batch < 1 ? fail(fault, "batch: expected a whole number from 1, got \"%.60s\"", whole) : 0;
+}
+
+static int parse_shape(char *word, shape_row *row, shape_fault *fault) {
+    const char *whole = word;
+    for (row->rank = 0; *word; row->rank++) {
         if (row->rank == ATL_MAX_RANK)
-            return -1;
-        row->shape[row->rank] = positive(&text, 'x');
+            return fail(fault, "shape: expected at most %d axes, got \"%.60s\"", ATL_MAX_RANK, whole);
+        row->shape[row->rank] = positive(&word, 'x');
         if (row->shape[row->rank] < 1)
-            return -1;
+            return fail(fault, "shape: expected whole numbers from 1 with x between them, got \"%.60s\"", whole);
     }
-    return row->rank > 0 ? 0 : -1;
+    return 0;
 }
 
-static int parse_key(char *text, shape_row *row) {
-    char *equals = strchr(text, '=');
-    if (!equals || row->key_count == SHAPE_KEYS)
-        return -1;
-    *equals = 0;
+static int parse_key(char *word, shape_row *row, shape_fault *fault) {
+    char *equals = strchr(word, '=');
+    if (!equals)
+        return fail(fault, "expected KEY=VALUE, got \"%.60s\"", word);
+    if (row->key_count == SHAPE_KEYS)
+        return fail(fault, "expected at most %d keys, \"%.60s\" is one more", SHAPE_KEYS, word);
     int i = row->key_count++;
-    return copy(row->keys[i], sizeof row->keys[i], text) || copy(row->values[i], sizeof row->values[i], equals + 1) ? -1
-                                                                                                                    : 0;
+    *equals = 0;
+    return copy(row->keys[i], sizeof row->keys[i], word, "key", fault) ||
+                   copy(row->values[i], sizeof row->values[i], equals + 1, row->keys[i], fault)
+               ? -1
+               : 0;
 }
 
-static int parse_word(char *word, int index, shape_row *row) {
+static int parse_word(char *word, int index, shape_row *row, shape_fault *fault) {
     switch (index) {
-    case 0: return copy(row->kind, sizeof row->kind, word);
-    case 1: return copy(row->name, sizeof row->name, word);
-    case 2: row->batch = positive(&word, 0); return row->batch < 1 ? -1 : 0;
-    case 3: return parse_shape(word, row);
-    default: return parse_key(word, row);
+    case 0: return copy(row->kind, sizeof row->kind, word, "kind", fault);
+    case 1: return copy(row->name, sizeof row->name, word, "name", fault);
+    case 2: return parse_batch(word, row, fault);
+    case 3: return parse_shape(word, row, fault);
+    default: return parse_key(word, row, fault);
     }
 }
 
-int shape_parse(const char *line, shape_row *row) {
-    char text[512], *state;
+int shape_parse(const char *line, shape_row *row, shape_fault *fault) {
+    char text[LINE_MAX_BYTES + 1], *state;
     size_t length = strcspn(line, "#");
     if (length >= sizeof text)
-        return -1;
+        return fail(fault, "longer than %d bytes", LINE_MAX_BYTES);
     memcpy(text, line, length);
     text[length] = 0;
     memset(row, 0, sizeof *row);
     int words = 0;
     for (char *word = strtok_r(text, BLANKS, &state); word; word = strtok_r(NULL, BLANKS, &state))
-        if (parse_word(word, words++, row))
+        if (parse_word(word, words++, row, fault))
             return -1;
-    return words == 0 ? 0 : words >= 4 ? 1 : -1;
+    if (words > 0 && words < 4)
+        return fail(fault, "expected KIND NAME BATCH SHAPE, got %d of these words", words);
+    return words > 0;
 }
 
-int shapes_read(const char *path, shape_row *rows, int capacity, int *line) {
-    char text[1024];
+int shapes_read(const char *path, shape_row *rows, int capacity, shape_fault *fault) {
+    char text[LINE_MAX_BYTES + 2]; /* with the newline */
     int count = 0;
-    *line = 0;
-    FILE *file = fopen(path, "r");
+    fault->line = 0;
+    FILE *file = fopen(path, "re");
     if (!file)
-        return -1;
+        return fail(fault, "%s", strerror(errno));
     while (count >= 0 && fgets(text, sizeof text, file)) {
         shape_row row;
-        ++*line;
-        int status = shape_parse(text, &row);
-        if (status < 0 || (status > 0 && count == capacity))
+        ++fault->line;
+        int status = strchr(text, '\n') || feof(file) ? shape_parse(text, &row, fault)
+                                                      : fail(fault, "longer than %d bytes", LINE_MAX_BYTES);
+        if (status > 0 && count == capacity)
+            status = fail(fault, "more than %d rows", capacity);
+        if (status < 0)
             count = -1;
         else if (status > 0)
             rows[count++] = row;
     }
-    if (ferror(file))
-        count = -1;
+    if (count >= 0 && ferror(file))
+        count = fail(fault, "%s", strerror(errno));
     fclose(file);
     return count;
 }

@@ -15,11 +15,14 @@
  *     self-attention-spatial    d
  *     self-attention-channel    out
  *     non-local                 inner, g (its own width), sub=1 (sub-sampled), bn=1
- *     multi-head                none; its SHAPE is QUERIESxD. For the checker of `attentile check`: keys=LENGTH gives key and
- *                               value apart from x, mask=1 a mask of bytes, mask=2 an additive one, mask=3 both, each
- *                               [queries, keys]
+ *     multi-head                none; its SHAPE is QUERIESxD
  *
- * and `bias=0` makes weights without biases (cbam-spatial has none unless `bias=1`).
+ * and `bias=0` makes weights without biases (cbam-spatial has none unless `bias=1`). Further keys say what a run takes:
+ *
+ *     multi-head                keys=LENGTH gives key and value apart from x, mask=1 a mask of bytes, mask=2 an additive one,
+ *                               mask=3 both, each [queries, keys]; only for benchmarks: padding=COUNT masks the last COUNT
+ *                               keys by a mask of bytes [keys]
+ *     kinds with a map          map=1, only for benchmarks: the run writes the map too
  */
 #ifndef ATL_BENCH_SHAPES_H
 #define ATL_BENCH_SHAPES_H
@@ -41,12 +44,18 @@ typedef struct shape_row {
     char values[SHAPE_KEYS][24];
 } shape_row;
 
-/* Reads one line: 1 = a row, 0 = nothing on it, -1 = malformed. */
-int shape_parse(const char *line, shape_row *row);
+/* Why a list cannot be read. */
+typedef struct shape_fault {
+    int line; /* 0 = before any */
+    char text[256];
+} shape_fault;
+
+/* Reads one line: 1 = a row, 0 = nothing on it, -1 = malformed (fault->text then says why; `fault` may be NULL). */
+int shape_parse(const char *line, shape_row *row, shape_fault *fault);
 
 /* Reads a file's rows, at most `capacity`. Returns their number; -1 when the file cannot be read, a line is malformed
- * or there are more (*line then tells where, 0 = not opened). */
-int shapes_read(const char *path, shape_row *rows, int capacity, int *line);
+ * or there are more. */
+int shapes_read(const char *path, shape_row *rows, int capacity, shape_fault *fault);
 
 /* The value of a key, or `fallback`. */
 int64_t shape_number(const shape_row *row, const char *key, int64_t fallback);

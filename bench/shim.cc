@@ -35,6 +35,10 @@ int bench_init(int argc, char **argv) {
     return benchmark::ReportUnrecognizedArguments(count, arguments.data()) ? -1 : 0;
 }
 
+void bench_context(const char *key, const char *value) {
+    benchmark::AddCustomContext(key, value);
+}
+
 void bench_add(const char *name, bench_fn *fn, void *context) {
     auto body = [fn, context](benchmark::State &state) {
         bench_state wrapped{&state, false, {}, {}};
@@ -48,8 +52,34 @@ void bench_add(const char *name, bench_fn *fn, void *context) {
         ->ComputeStatistics("max", largest);
 }
 
-int bench_run(void) {
-    return static_cast<int>(benchmark::RunSpecifiedBenchmarks());
+/* Instead of a display: hands over the shortest repetition. */
+class shortest_reporter : public benchmark::BenchmarkReporter {
+  public:
+    shortest_reporter(bench_done_fn *done, void *context) : done(done), context(context) {
+    }
+    bool ReportContext(const Context &) override {
+        return true;
+    }
+    void ReportRuns(const std::vector<Run> &runs) override {
+        double shortest = 0;
+        if (runs.front().run_type == Run::RT_Aggregate)
+            return;
+        for (const Run &run : runs) {
+            double seconds = run.iterations ? run.real_accumulated_time / static_cast<double>(run.iterations) : 0;
+            if (seconds > 0 && (shortest == 0 || seconds < shortest))
+                shortest = seconds;
+        }
+        done(context, shortest);
+    }
+
+  private:
+    bench_done_fn *done;
+    void *context;
+};
+
+int bench_run(bench_done_fn *done, void *context) {
+    shortest_reporter reporter(done, context);
+    return static_cast<int>(done ? benchmark::RunSpecifiedBenchmarks(&reporter) : benchmark::RunSpecifiedBenchmarks());
 }
 
 int bench_next(bench_state *state) {

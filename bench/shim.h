@@ -27,11 +27,19 @@ typedef void bench_fn(bench_state *state, void *context);
 /* Takes the library's options out of the arguments. 0, or -1 when others are left (it says which on stderr). */
 int bench_init(int argc, char **argv);
 
+/* A line for the head of JSON output. */
+void bench_context(const char *key, const char *value);
+
 /* Registers a benchmark; `context` has to live until bench_run returns. */
 void bench_add(const char *name, bench_fn *fn, void *context);
 
-/* Runs what the options select, or lists it. Returns how many benchmarks that were. */
-int bench_run(void);
+/* Is told of each benchmark once its repetitions are done: the seconds of an iteration in the shortest of them; 0 = given
+ * up. */
+typedef void bench_done_fn(void *context, double seconds);
+
+/* Runs what the options select, or lists it. Returns how many benchmarks that were. With `done` the library displays
+ * nothing; it then has to show the repetitions (--benchmark_display_aggregates_only=false). */
+int bench_run(bench_done_fn *done, void *context);
 
 /* Whether to do one more iteration. */
 int bench_next(bench_state *state);

@@ -179,17 +179,40 @@ static int add_self_attention_channel(weights *w, const shape_row *row, uint64_t
 static const struct {
     const char *kind;
     int (*add)(weights *w, const shape_row *row, uint64_t *seed);
+    const char *keys; /* that a row may have, each between blanks */
 } makers[] = {
-    {"se", add_se},
-    {"cbam-channel", add_cbam_channel},
-    {"cbam-spatial", add_cbam_spatial},
-    {"cbam-res", add_cbam_res},
-    {"sk", add_sk},
-    {"self-attention-spatial", add_self_attention_spatial},
-    {"self-attention-channel", add_self_attention_channel},
-    {"non-local", add_non_local},
-    {"multi-head", add_multi_head},
+    {"se", add_se, " hidden bias "},
+    {"cbam-channel", add_cbam_channel, " hidden bias "},
+    {"cbam-spatial", add_cbam_spatial, " k bias "},
+    {"cbam-res", add_cbam_res, " out k hidden sa bias "},
+    {"sk", add_sk, " m groups d bn bias "},
+    {"self-attention-spatial", add_self_attention_spatial, " d bias map "},
+    {"self-attention-channel", add_self_attention_channel, " out bias map "},
+    {"non-local", add_non_local, " inner g sub bn bias map "},
+    {"multi-head", add_multi_head, " bias keys mask padding map "},
 };
+
+enum { MAKERS = sizeof makers / sizeof *makers };
+
+static int maker_of(const char *kind) {
+    int i = 0;
+    while (i < MAKERS && strcmp(makers[i].kind, kind) != 0)
+        i++;
+    return i;
+}
+
+const char *weights_unknown_key(const shape_row *row) {
+    const int maker = maker_of(row->kind);
+    if (maker == MAKERS)
+        return row->kind;
+    for (int i = 0; i < row->key_count; i++) {
+        char word[sizeof row->keys[i] + 2];
+        snprintf(word, sizeof word, " %s ", row->keys[i]);
+        if (strncmp(row->keys[i], "set.", 4) != 0 && !strstr(makers[maker].keys, word))
+            return row->keys[i];
+    }
+    return NULL;
+}
 
 int weights_make(weights *w, const shape_row *row, uint64_t seed) {
     memset(w, 0, sizeof *w);
@@ -198,9 +221,9 @@ int weights_make(weights *w, const shape_row *row, uint64_t seed) {
     w->desc.tensors = w->tensors;
     w->desc.params = w->params;
     w->desc.param_count = shape_params(row, w->params);
-    for (size_t i = 0; i < sizeof makers / sizeof *makers; i++)
-        if (strcmp(makers[i].kind, row->kind) == 0 && makers[i].add(w, row, &seed) == 0)
-            return 0;
+    const int maker = maker_of(row->kind);
+    if (maker < MAKERS && makers[maker].add(w, row, &seed) == 0)
+        return 0;
     weights_free(w);
     return -1;
 }

@@ -21,4 +21,8 @@ typedef struct weights {
 int weights_make(weights *w, const shape_row *row, uint64_t seed);
 void weights_free(weights *w);
 
+/* The first key of the row that its kind lacks (a misspelt one would be a default), the kind itself where that is not
+ * known here, or NULL. */
+const char *weights_unknown_key(const shape_row *row);
+
 #endif

@@ -37,6 +37,8 @@ static atl_status start(atl_engine *engine, const atl_engine_options *options, a
         return status;
     atl_kernels_select(&engine->kernels, engine->isa);
     engine->quota = atl_cgroup_quota("");
+    engine->trace = options->trace;
+    engine->trace_host = options->trace_host;
     atl_pool_options pool = {engine->threads_requested, options->bind, options->parallel_for,
                              options->parallel_for_host};
     return atl_pool_create(&pool, &engine->pool, error);

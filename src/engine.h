@@ -23,6 +23,8 @@ struct atl_engine {
     atl_topo topo;
     int threads_requested;
     double quota;
+    atl_trace_fn trace; /* or NULL */
+    void *trace_host;
     atl_workspace *workspaces; /* guarded by the fork lock: held for a list walk, never during a run */
 };
 

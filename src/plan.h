@@ -90,8 +90,10 @@ atl_run_state atl_run_part(const atl_run_state *run, int64_t first, int64_t coun
 float *atl_run_workspace(const atl_run_state *run, int64_t b);
 float *atl_run_scratch(const atl_run_state *run, int slot);
 
-/* Runs tasks over the pool, or on the caller alone when the whole run is small. */
-void atl_run_tasks(const atl_run_state *run, atl_task_fn *function, void *context, int64_t count);
+/* Runs the tasks of a stage over the pool, or on the caller alone when the whole run is small. */
+void atl_run_stage(const atl_run_state *run, const char *stage, atl_task_fn *function, void *context, int64_t count);
+/* The same, the stage being named after its function. */
+#define atl_run_tasks(run, function, context, count) atl_run_stage(run, #function, function, context, count)
 
 /* How layers that read a sample twice and write it once go over a batch. */
 typedef struct atl_schedule {

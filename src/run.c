@@ -6,6 +6,7 @@
 #include "memory.h"
 #include "options.h"
 #include "plan.h"
+#include "sync.h"
 
 void atl_run_options_init(atl_run_options *options) {
     if (options)
@@ -63,12 +64,41 @@ float *atl_run_scratch(const atl_run_state *run, int slot) {
     return (float *)(run->workspace + run->plan->info.workspace_fixed / threads * slot);
 }
 
-void atl_run_tasks(const atl_run_state *run, atl_task_fn *function, void *context, int64_t count) {
-    atl_pool *pool = run->plan->engine->pool;
-    if (run->plan->small && run->batch == 1)
-        atl_pool_run_inline(pool, function, context, count);
+/* A stage whose tasks somebody wants to see. */
+typedef struct traced_stage {
+    const atl_engine *engine;
+    const char *name;
+    atl_task_fn *function;
+    void *context;
+    int64_t count;
+    int shared;
+} traced_stage;
+
+static void traced_task(void *context, int64_t task, int slot) {
+    const traced_stage *stage = context;
+    const int64_t start = atl_now_ns();
+    stage->function(stage->context, task, slot);
+    const atl_trace_event event = {.stage = stage->name,
+                                   .tasks = stage->count,
+                                   .task = task,
+                                   .shared = stage->shared,
+                                   .nanoseconds = atl_now_ns() - start};
+    stage->engine->trace(stage->engine->trace_host, &event);
+}
+
+void atl_run_stage(const atl_run_state *run, const char *stage, atl_task_fn *function, void *context, int64_t count) {
+    const atl_engine *engine = run->plan->engine;
+    const int alone = run->plan->small && run->batch == 1;
+    traced_stage traced = {engine, stage, function, context, count, 0};
+    if (engine->trace) {
+        traced.shared = !alone && count > 1 && atl_pool_threads(engine->pool) > 1;
+        function = traced_task;
+        context = &traced;
+    }
+    if (alone)
+        atl_pool_run_inline(engine->pool, function, context, count);
     else
-        atl_pool_run(pool, function, context, count);
+        atl_pool_run(engine->pool, function, context, count);
 }
 
 enum {

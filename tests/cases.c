@@ -67,7 +67,8 @@ void case_make(layer_case *c, const shape_row *row, uint64_t seed) {
 
 void case_parse(layer_case *c, const char *line, uint64_t seed) {
     shape_row row;
-    cr_assert_eq(shape_parse(line, &row), 1, "malformed: %s", line);
+    shape_fault fault = {0};
+    cr_assert_eq(shape_parse(line, &row, &fault), 1, "malformed: %s: %s", line, fault.text);
     case_make(c, &row, seed);
 }
 
@@ -87,11 +88,11 @@ void case_free(layer_case *c) {
 
 shape_row *case_rows(int *count) {
     enum { CAPACITY = 256 };
-    int line;
+    shape_fault fault;
     shape_row *rows = malloc(CAPACITY * sizeof *rows);
     cr_assert(rows);
-    *count = shapes_read(SHAPES_DIR "/test.txt", rows, CAPACITY, &line);
-    cr_assert_gt(*count, 0, "%s/test.txt: cannot be read, line %d", SHAPES_DIR, line);
+    *count = shapes_read(SHAPES_DIR "/test.txt", rows, CAPACITY, &fault);
+    cr_assert_gt(*count, 0, "%s/test.txt: line %d: %s", SHAPES_DIR, fault.line, fault.text);
     return rows;
 }
 

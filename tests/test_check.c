@@ -40,7 +40,7 @@ int __wrap_shape_list_row(int index, shape_row *row);
 int __wrap_shape_list_row(int index, shape_row *row) {
     if (strcmp(only_shape, "*") == 0)
         return __real_shape_list_row(index, row);
-    return index == 0 ? shape_parse(only_shape, row) : 0;
+    return index == 0 ? shape_parse(only_shape, row, NULL) : 0;
 }
 
 static layer_report check_scalar(const char *kind) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The command: help, wrong words, its output streams, `attentile info`. `run` and `demo` have files of their own. */
+/* The command: help, wrong words, its output streams, `attentile info`. `run`, `check`, `bench` and `demo` have files of their own. */
 #include <jansson.h>
 
 #include "shell.h"
@@ -10,12 +10,14 @@ TestSuite(command, .init = make_command_folder, .fini = remove_folder, .timeout 
 
 Test(command, help_names_every_subcommand_and_option) {
     static const char *const words[][16] = {
-        {"--help", "run", "info", "check", "demo", "ATTENTILE_NUM_THREADS", "ATTENTILE_MAX_ISA"},
+        {"--help", "run", "info", "check", "bench", "demo", "ATTENTILE_NUM_THREADS", "ATTENTILE_MAX_ISA"},
         {"run --help", "--layer", "--prefix", "--set", "--input", "--output", "--map ", "--map-rows", "--rename",
          "--threads", "--repeat", "--json", "Examples:"},
         {"info --help", "--threads", "--json", "Examples:"},
         {"check --help", "--kernels", "--layers", "--small", "--isa", "--expect", "--no-guards", "--json",
          "Exit status", "Examples:"},
+        {"bench --help", "--filter", "--suite", "--shapes", "--threads", "--repetitions", "--list", "--plan-for",
+         "--json", "Examples:"},
         {"demo --help", "--image", "--size", "--threads", "--output-dir", "Examples:"},
     };
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {

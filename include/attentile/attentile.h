@@ -121,6 +121,17 @@ typedef struct atl_engine atl_engine;
 /* Runs task(context, i) for every i in [0, count), in any order, on any threads, returning when all are done. */
 typedef void (*atl_parallel_for_fn)(void *host, int64_t count, void (*task)(void *context, int64_t i), void *context);
 
+/* A task that has run. A run is a sequence of stages, a stage so many tasks, which threads claim in order. */
+typedef struct atl_trace_event {
+    const char *stage;   /* what its tasks do; static */
+    int64_t tasks, task; /* of the stage, and which of them this was */
+    int shared;          /* 0: the stage's tasks stayed on one thread, being too small to share or just one */
+    int64_t nanoseconds; /* that it took */
+} atl_trace_event;
+
+/* Is told of a task by the thread that ran it, and so by several at once. It must not call the library. */
+typedef void (*atl_trace_fn)(void *host, const atl_trace_event *event);
+
 typedef struct atl_engine_options {
     size_t size;         /* sizeof(atl_engine_options), set by the init function */
     int threads;         /* 1 to 1024; 0 = ATTENTILE_NUM_THREADS, else the first number of OMP_NUM_THREADS, else
@@ -132,6 +143,10 @@ typedef struct atl_engine_options {
     atl_parallel_for_fn parallel_for; /* a host's own thread pool, used instead of a team; it must not run more
                                          than `threads` tasks of one call at once. NULL = own team */
     void *parallel_for_host;          /* passed to parallel_for */
+    atl_trace_fn trace;               /* sees how runs are split, for a little time per task; NULL = nobody does. With a
+                           parallel_for that runs its tasks in turn, it sees how they would be for any number of
+                           threads */
+    void *trace_host;                 /* passed to trace */
 } atl_engine_options;
 
 /* Fills in the defaults. */
@@ -363,7 +378,8 @@ typedef struct atl_attention_args {
     const uint8_t *mask; /* 0 = masked */
     int mask_rank;       /* 0 to 4 */
     int64_t mask_shape[4];
-    const float *additive; /* added to the scaled logits; -inf masks as a 0 in `mask` does; below -6.9e29 all count alike */
+    const float
+        *additive; /* added to the scaled logits; -inf masks as a 0 in `mask` does; below -6.9e29 all count alike */
     int additive_rank;
     int64_t additive_shape[4];
     float *map;              /* [batch, heads, queries, keys], dense; NULL = not wanted */

@@ -288,10 +288,11 @@ static void map_rows(void *context, int64_t task, int slot) {
 
 /* ---- run ---- */
 
-static void run_groups(job *j, atl_task_fn *function, int64_t groups) {
+static void run_stage(job *j, const char *stage, atl_task_fn *function, int64_t groups) {
     j->groups = groups;
-    atl_run_tasks(j->run, function, j, j->run->batch * groups);
+    atl_run_stage(j->run, stage, function, j, j->run->batch * groups);
 }
+#define run_groups(job, function, groups) run_stage(job, #function, function, groups)
 
 void atl_channel_attend_run(const atl_run_state *run, const atl_channel_attend_op *op) {
     const atl_kernels *kernels = &run->plan->engine->kernels;

@@ -64,5 +64,9 @@ static void scatter(void *context, int64_t task, int slot) {
 
 void atl_view_run(const atl_run_state *run, const atl_view_op *op) {
     job j = {run, op, atl_ceil_div(op->positions, ATL_BLOCK)};
-    atl_run_tasks(run, op->source == ATL_SOURCE_PANELS ? scatter : gather, &j, run->batch * op->heads * j.blocks);
+    const int64_t tasks = run->batch * op->heads * j.blocks;
+    if (op->source == ATL_SOURCE_PANELS)
+        atl_run_tasks(run, scatter, &j, tasks);
+    else
+        atl_run_tasks(run, gather, &j, tasks);
 }

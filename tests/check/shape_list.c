@@ -9,7 +9,7 @@ static const char *const lines[] = {
 
 int shape_list_row(int index, shape_row *row) {
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
-        int status = shape_parse(lines[i], row);
+        int status = shape_parse(lines[i], row, NULL);
         if (status < 0 || (status > 0 && index-- == 0))
             return status;
     }

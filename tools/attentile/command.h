@@ -92,6 +92,7 @@ int engine_open(int threads, atl_engine **engine, atl_engine_info *info);
 extern const command_spec run_command;
 extern const command_spec info_command;
 extern const command_spec check_command;
+extern const command_spec bench_command;
 extern const command_spec demo_command;
 
 #endif

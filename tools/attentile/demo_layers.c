@@ -84,7 +84,7 @@ static int make_weights(const demo *demo, stage *s) {
         snprintf(shape, sizeof shape, "%dx%dx%d", DEMO_CHANNELS, size, size);
     snprintf(line, sizeof line, "%s demo 1 %s %s", s->example->kind, shape,
              s->example->weights ? s->example->weights : "");
-    if (shape_parse(line, &s->row) != 1)
+    if (shape_parse(line, &s->row, NULL) != 1)
         return failed("demo: malformed example \"%s\"", line);
     s->desc = &demo->weights->desc;
     if (!s->example->weights)

@@ -9,7 +9,8 @@
 
 #include "command.h"
 
-static const command_spec *const commands[] = {&run_command, &info_command, &check_command, &demo_command};
+static const command_spec *const commands[] = {&run_command, &info_command, &check_command, &bench_command,
+                                               &demo_command};
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 
 static void print_usage(FILE *to) {

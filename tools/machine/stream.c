@@ -14,7 +14,9 @@
 
 #define UNIT    ((size_t)256) /* buffers and parts are whole units: some of the widest vectors */
 #define MIB     ((size_t)1 << 20)
-#define TRAFFIC (256 * MIB) /* of a repetition, so that its start does not count where buffers are small */
+#define REPEATS 5
+#define LEAST   0.5e-3 /* seconds of a repetition, so that its start does not count where buffers are small */
+#define GROWTH  8      /* of the passes from try to try until one takes as long */
 
 typedef struct stream_work {
     char *from, *to;
@@ -158,10 +160,20 @@ static char *map_pages(size_t size) {
     return p;
 }
 
-/* The shortest time of a pass; 0 = not to be had. */
-static double best_seconds(pass_function *pass, const stream_work *work, int threads, int repeats) {
+/* The shortest of some repetitions, each of work->passes; 0 = not to be had. */
+static double repeat(pass_function *pass, const stream_work *work, int threads, int repeats) {
     stream_task task = {work, pass};
-    return team_best_seconds(run_part, &task, threads, repeats) / (double)work->passes;
+    return team_best_seconds(run_part, &task, threads, repeats);
+}
+
+/* The shortest time of a pass; 0 = not to be had. */
+static double best_seconds(pass_function *pass, stream_work *work, int threads) {
+    double seconds = 0;
+    for (work->passes = 1; (seconds = repeat(pass, work, threads, 1)) < LEAST; work->passes *= GROWTH)
+        if (seconds <= 0)
+            return 0;
+    const double best = repeat(pass, work, threads, REPEATS);
+    return (best < seconds ? best : seconds) / (double)work->passes;
 }
 
 static int has_vectors(int bits) {
@@ -173,10 +185,10 @@ static int has_vectors(int bits) {
 }
 
 /* The shortest time that any kind of pass takes to go over both buffers; 0 = none can be had. */
-static double fastest(const stream_work *work, int threads) {
+static double fastest(stream_work *work, int threads) {
     double best = 0;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        const double seconds = has_vectors(kinds[i].bits) ? best_seconds(kinds[i].pass, work, threads, 5) : 0;
+        const double seconds = has_vectors(kinds[i].bits) ? best_seconds(kinds[i].pass, work, threads) : 0;
         if (seconds > 0 && (best == 0 || seconds < best))
             best = seconds;
     }
@@ -189,10 +201,8 @@ double machine_stream_gbs(int threads, double *bytes) {
     work.to = map_pages(work.size);
     *bytes = 2 * (double)work.size;
     double best = 0;
-    if (work.from && work.to && best_seconds(touch, &work, threads, 1) > 0) {
-        work.passes = TRAFFIC / (2 * work.size) + 1;
+    if (work.from && work.to && repeat(touch, &work, threads, 1) > 0)
         best = fastest(&work, threads);
-    }
     if (work.from)
         munmap(work.from, work.size);
     if (work.to)
