@@ -58,16 +58,18 @@ class Rows(unittest.TestCase):
 
     def test_errors_name_file_and_line(self):
         with tempfile.TemporaryDirectory() as folder:
-            path = pathlib.Path(folder, "se.txt")
-            path.write_text("# fine\nse a 1 3x3\nse b\n")
+            pathlib.Path(folder, "se.txt").write_text("# fine\nse a 1 3x3\nse b\n")
             with self.assertRaisesRegex(ValueError, r"se\.txt:3: expected KIND NAME"):
-                rows.read(path)
+                rows.read("se", pathlib.Path(folder))
 
     def test_the_lists(self):
         found = rows.read_all()
         names = [r.name for r in found]
         self.assertEqual(len(names), len(set(names)))
-        self.assertEqual({r.kind for r in found}, {path.stem for path in rows.SHAPES.glob("*.txt")} - {"test"})
+        self.assertEqual({r.kind for r in found}, set(report.WHAT))
+        self.assertTrue(all(r.kind == kind for kind in rows.KINDS for r in rows.read(kind)))
+        self.assertEqual([r.positions for r in rows.read(rows.GROWTH) if r.kind == "self-attention-spatial"],
+                         [1024, 4096, 16384, 65536, 262144])
         for name in {*results.TARGETS, *results.MAP_ROWS, *results.MATRIX_BOUND, *results.SMALL}:
             self.assertIn(name, names)
         self.assertEqual(len(results.TARGETS), 23)
@@ -268,6 +270,7 @@ class Texts(unittest.TestCase):
             self.assertEqual(report.time_text(seconds), text)
         self.assertEqual(report.memory_text(3 << 29), "1.5 GiB")
         self.assertEqual(report.memory_text(3 << 19), "1.5 MiB")
+        self.assertEqual(report.memory_text(3 << 9), "1.5 KiB")
         self.assertEqual((report.percent(0.876), report.times(1.555)), ("88 %", f"{1.555:.2f}×"))
 
     def test_rows(self):

@@ -8,9 +8,6 @@ import warnings
 
 from peers import child, machine, options as command_line, report, results, rows
 
-OWN = re.compile(f"^{results.OURS}$")
-
-
 class Context:
     """What the sections share."""
 
@@ -39,9 +36,8 @@ class Context:
     def measure(self, row, pattern=None, **more):
         from peers import measure
 
-        pattern = pattern or self.options.contenders
-        if pattern and pattern is not OWN:
-            pattern = re.compile(f"{OWN.pattern}|{pattern.pattern}")
+        if pattern is None and self.options.contenders:
+            pattern = re.compile(f"^{results.OURS}$|{self.options.contenders.pattern}")
         return measure.measure_row(row, self.threads, self.engine, self.probe, self.rounds, pattern, self.say, **more)
 
 
@@ -73,14 +69,6 @@ def section_of(name, context):
     return getattr(sections, name)(context)
 
 
-def text_of(name, entry, record):
-    if name == "masks":
-        return report.mask_text(entry)
-    if name == "scaling":
-        return report.scaling_text(entry, record["options"]["threads"])
-    return report.row_text(entry, record["options"] if name == "rows" else {"section": name})
-
-
 def write_json(path, record):
     if path:
         temporary = path.with_name(path.name + ".part")
@@ -99,14 +87,12 @@ def run(options):
         for entry in section_of(name, context):
             record[name].append(entry)
             context.say("")
-            print(text_of(name, entry, record), flush=True)
+            print(report.entry_text(name, entry, record["options"]), flush=True)
             write_json(options.json, record)
     return record
 
 
-def finish(options, record):
-    if record.get("rows"):
-        print("\n" + report.summary(record))
+def draw(options, record):
     if options.html or options.picture:
         from peers import page, plots
 
@@ -133,12 +119,10 @@ def main():
     warnings.simplefilter("ignore")
     try:
         check(options)
-        if options.source:
-            record = report.load(options.source)
-            print(report.summary(record))
-        else:
-            record = run(options)
-        finish(options, record)
+        record = report.load(options.source) if options.source else run(options)
+        if record.get("rows") and not options.source:
+            print("\n" + report.summary(record))
+        draw(options, record)
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         print(f"compare: {error}", file=sys.stderr)
         return 1

@@ -93,8 +93,8 @@ def render(record, figures):
     options = record["options"]
     plots = "".join(f"<h2>{html.escape(title)}</h2>{svg}" for title, svg in figures.items())
     body = (rows_section("Rows", record.get("rows"), options) + plots +
-            rows_section("With the attention map requested", record.get("maps"), {"section": "maps"}) +
+            rows_section("With the attention map requested", record.get("maps"), report.section_options("maps", options)) +
             masks_section(record.get("masks", ())) + scaling_section(record.get("scaling", ())) +
-            rows_section("Against N", record.get("sweep"), {"section": "sweep"}) + "<h2>Machine</h2>" + machine_table(record))
+            rows_section("Against N", record.get("sweep"), report.section_options("sweep", options)) + "<h2>Machine</h2>" + machine_table(record))
     return (f"<!doctype html><html lang='en'><meta charset='utf-8'><title>Attentile and its peers</title><style>{STYLE}</style>"
             f"<h1>Attentile and its peers</h1><p>{html.escape(report.sentence(record))}</p>{body}</html>\n")

@@ -4,6 +4,7 @@ import json
 
 from peers import results
 
+RESULTS = "bench/results/peers" # .json, .html, .svg: what README.md shows
 BEGIN = "<!-- The table below is written by bench/peers/compare --from FILE --readme. -->"
 END = "<!-- End of the table. -->"
 
@@ -42,7 +43,8 @@ def time_text(seconds):
 def memory_text(size):
     if size is None:
         return ""
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
+    unit, scale = ("GiB", 2**30) if size >= 2**30 else ("MiB", 2**20) if size >= 2**20 else ("KiB", 2**10)
+    return f"{size / scale:.1f} {unit}"
 
 
 def percent(share):
@@ -137,6 +139,26 @@ def scaling_text(entry, threads):
             f"{percent(results.scaling_share(entry))}")
 
 
+def entry_text(section, entry, options):
+    """Of one entry of a section."""
+    if section == "masks":
+        return mask_text(entry)
+    if section == "scaling":
+        return scaling_text(entry, options["threads"])
+    return row_text(entry, section_options(section, options))
+
+
+def section_options(section, options):
+    """What demands() is to know."""
+    return options if section == "rows" else {**options, "section": section}
+
+
+def whole(record, sections):
+    """Everything, and the summary."""
+    parts = [entry_text(name, entry, record["options"]) for name in sections for entry in record.get(name, ())]
+    return "\n".join(parts + (["", summary(record)] if record.get("rows") else []))
+
+
 # ---------------------------------------------------------------- README.md
 
 
@@ -157,7 +179,7 @@ def readme_table(record):
     """Markdown between the two markers; nothing where nothing was recorded."""
     if not record:
         return ""
-    lines = ["", sentence(record), "", "| layer, input | Attentile | fastest peer | ratio | of the bound |",
+    lines = ["", f"![Fastest peer / Attentile, row by row]({RESULTS}.svg)", "", sentence(record), "", "| layer, input | Attentile | fastest peer | ratio | of the bound |",
              "|---|---|---|---|---|"]
     for row in record["rows"]:
         found, own, peer = results.verdict(row, record["options"]), results.ours(row), results.fastest_peer(row)

@@ -6,7 +6,9 @@ import pathlib
 import re
 
 SHAPES = pathlib.Path(__file__).resolve().parents[1] / "shapes"
-TEST_LIST = "test.txt" # shapes of tests: nothing to measure
+KINDS = ("se", "cbam-channel", "cbam-spatial", "cbam-res", "sk", "self-attention-spatial", "self-attention-channel",
+         "non-local", "multi-head") # each has a list
+GROWTH = "growth" # the list of layers over more and more positions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +54,9 @@ def parse(line):
     return Row(words[0], words[1], whole(words[2]), tuple(whole(size) for size in words[3].split("x")), widths, settings)
 
 
-def read(path):
-    found = []
+def read(name, folder=SHAPES):
+    """The rows of a list."""
+    found, path = [], folder / f"{name}.txt"
     for number, line in enumerate(path.read_text().splitlines(), 1):
         try:
             row = parse(line)
@@ -64,5 +67,5 @@ def read(path):
     return found
 
 
-def read_all(folder=SHAPES):
-    return [row for path in sorted(folder.glob("*.txt")) if path.name != TEST_LIST for row in read(path)]
+def read_all():
+    return [row for kind in KINDS for row in read(kind)]

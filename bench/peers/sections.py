@@ -7,17 +7,17 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from peers import child, contenders, machine, measure, models, results, timing
+from peers import child, contenders, machine, results, timing
 from peers.contenders import Case
-from peers.rows import Row
+from peers.rows import GROWTH, read
 
 # (batch, heads, positions, head dimension) of attention alone, where masks show undiluted; and layers.
 MASK_CORES = ((4, 12, 512, 64), (1, 16, 4096, 64))
 MASK_ROWS = ("mha-8x197x768", "mha-4x512x768")
 MASKS = ("none", "padding", "causal", "additive")
-SWEEP_SIDES = ((32, 32), (64, 64), (128, 128), (256, 256))
-BEYOND_SIDES = ((256, 512), (512, 512))
-LARGEST_PEER = 65536 # positions
+SWEEP_KIND = "self-attention-spatial"
+LARGEST_PEER = 65536 # positions; beyond them Attentile is alone
+OWN = re.compile(f"^{results.OURS}$")
 
 
 # ---------------------------------------------------------------- masks
@@ -161,16 +161,12 @@ def scaling_entry(row, info, times, rates, threads):
 # ---------------------------------------------------------------- time and memory against N
 
 
-def sweep_row(height, width):
-    return Row("self-attention-spatial", f"sas-1x64x{height}x{width}", 1, (64, height, width), {"d": 8}, {})
-
-
 def sweep(context):
-    sides = SWEEP_SIDES + (BEYOND_SIDES if context.beyond else ())
-    for height, width in sides:
-        row = sweep_row(height, width)
+    for row in read(GROWTH):
         alone = row.positions > LARGEST_PEER
-        record = context.measure(row, pattern=re.compile(f"^{results.OURS}$") if alone else None)
+        if row.kind != SWEEP_KIND or (alone and not context.beyond):
+            continue
+        record = context.measure(row, pattern=OWN if alone else None)
         add_peaks(record, row, context)
         yield record
 

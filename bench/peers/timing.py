@@ -93,8 +93,8 @@ def estimate(call):
 
 
 def order(count, number):
-    """Of round `number`: each starts with another contender, every second one runs backwards."""
-    rotated = [(i + number) % count for i in range(count)]
+    """Of round `number`: pairs of rounds start one contender later than the pair before, the second one runs backwards."""
+    rotated = [(i + number // 2) % count for i in range(count)]
     return rotated if number % 2 == 0 else rotated[::-1]
 
 
