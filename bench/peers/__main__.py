@@ -6,15 +6,16 @@ import re
 import sys
 import warnings
 
-from peers import child, machine, options as command_line, report, results, rows
+from peers import child, isolate, machine, options as command_line, report, results, rows
 
 class Context:
     """What the sections share."""
 
     def __init__(self, options, threads):
-        import attentile
+        import attentile # before PyTorch, see isolate.py
         import torch
 
+        isolate.check()
         torch.set_num_threads(threads)
         self.options, self.threads, self.rounds, self.beyond = options, threads, options.rounds, options.beyond
         child.volunteer()

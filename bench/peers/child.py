@@ -124,12 +124,14 @@ def output_bytes(outputs):
 
 
 def measure(task):
+    import attentile # noqa: F401  before PyTorch, see isolate.py
     import torch
 
-    from peers import timing
+    from peers import isolate, timing
     from peers.contenders import CONTENDERS, Case
     from peers.rows import Row
 
+    isolate.check()
     torch.set_num_threads(task["threads"])
     contender = next(c for c in CONTENDERS if c.name == task["contender"])
     row = Row(**{**task["row"], "shape": tuple(task["row"]["shape"])})

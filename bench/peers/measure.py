@@ -98,6 +98,7 @@ class Measurement:
             self.run_inside()
             self.ready = {}
             gc.collect()
+            torch._dynamo.reset()
         for contender in self.outside:
             self.run_outside(contender)
         return self.record()

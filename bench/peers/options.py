@@ -89,6 +89,9 @@ def environment(options, inherited):
     folders = [str(ROOT / name) for name in ("bench", "tests", "python")]
     result["PYTHONPATH"] = os.pathsep.join(folders)
     result["PYTHONDONTWRITEBYTECODE"] = "1"
+    # What torch.compile keeps depends on instruction set and threads, but it does not always look.
+    kept = f"compiled-{options.isa or 'native'}-{options.threads or 'all'}"
+    result["TORCHINDUCTOR_CACHE_DIR"] = str(options.venv.absolute() / kept)
     return result
 
 

@@ -5,8 +5,10 @@ import html
 from peers import report, results
 
 STYLE = """body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 62em; padding: 0 1em; color: #1b1f24 }
-table { border-collapse: collapse; margin: 1em 0 } td, th { padding: .15em .7em; text-align: right; border-bottom: 1px solid #e3e6ea }
-td:first-child, th:first-child { text-align: left } tr.ours { font-weight: 600 } .missed { color: #c1121f } .reached { color: #0b6e4f }
+table { border-collapse: collapse; margin: 1em 0 }
+td, th { padding: .15em .7em; text-align: right; border-bottom: 1px solid #e3e6ea }
+td:first-child, th:first-child { text-align: left } tr.ours { font-weight: 600 }
+.missed { color: #c1121f } .reached { color: #0b6e4f }
 svg { max-width: 100%; height: auto } details { margin: .3em 0 } summary { cursor: pointer } h2 { margin-top: 2em }"""
 
 
@@ -92,9 +94,10 @@ def render(record, figures):
     """`figures` maps titles to SVG."""
     options = record["options"]
     plots = "".join(f"<h2>{html.escape(title)}</h2>{svg}" for title, svg in figures.items())
-    body = (rows_section("Rows", record.get("rows"), options) + plots +
-            rows_section("With the attention map requested", record.get("maps"), report.section_options("maps", options)) +
-            masks_section(record.get("masks", ())) + scaling_section(record.get("scaling", ())) +
-            rows_section("Against N", record.get("sweep"), report.section_options("sweep", options)) + "<h2>Machine</h2>" + machine_table(record))
+    parts = [rows_section("Rows", record.get("rows"), options), plots]
+    parts += [rows_section(title, record.get(name), report.section_options(name, options)) for name, title in (
+        ("maps", "With the attention map requested"), ("sweep", "Against N"))]
+    parts += [masks_section(record.get("masks", ())), scaling_section(record.get("scaling", ())),
+              "<h2>Machine</h2>", machine_table(record)]
     return (f"<!doctype html><html lang='en'><meta charset='utf-8'><title>Attentile and its peers</title><style>{STYLE}</style>"
-            f"<h1>Attentile and its peers</h1><p>{html.escape(report.sentence(record))}</p>{body}</html>\n")
+            f"<h1>Attentile and its peers</h1><p>{html.escape(report.sentence(record))}</p>{''.join(parts)}</html>\n")

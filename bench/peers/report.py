@@ -166,9 +166,9 @@ def sentence(record):
     found, options = record["fingerprint"], record["options"]
     peers = ", ".join(f"{name} {found['versions'][package].split('+')[0]}" for package, name in LIBRARIES.items()
                       if package in found["versions"])
-    return (f"{found['cpu']}, {found['isa'].upper().replace('AVX512', 'AVX-512')}, {options['threads']} threads, float32; {peers}. "
-            "Minima of interleaved rounds in one process. The bound is what the machine's multiply-add peak and bandwidth "
-            "allow, measured in the same run.")
+    isa = found["isa"].upper().replace("AVX512", "AVX-512")
+    return (f"{found['cpu']}, {isa}, {options['threads']} threads, float32; {peers}. Minima of interleaved rounds in one "
+            "process. The bound is what the machine's multiply-add peak and bandwidth allow, measured in the same run.")
 
 
 def shape_text(row):
@@ -179,8 +179,8 @@ def readme_table(record):
     """Markdown between the two markers; nothing where nothing was recorded."""
     if not record:
         return ""
-    lines = ["", f"![Fastest peer / Attentile, row by row]({RESULTS}.svg)", "", sentence(record), "", "| layer, input | Attentile | fastest peer | ratio | of the bound |",
-             "|---|---|---|---|---|"]
+    lines = ["", f"![Fastest peer / Attentile, row by row]({RESULTS}.svg)", "", sentence(record), "",
+             "| layer, input | Attentile | fastest peer | ratio | of the bound |", "|---|---|---|---|---|"]
     for row in record["rows"]:
         found, own, peer = results.verdict(row, record["options"]), results.ours(row), results.fastest_peer(row)
         if found["target"] is None or not own or not peer:
