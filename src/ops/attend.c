@@ -48,7 +48,6 @@ static atl_status reserve_scratch(atl_plan *plan, atl_attend_op *op, atl_error *
         atl_offset *at;
         int64_t a, b;
     } slot[] = {{&op->q_lanes, op->d, op->tile},
-                {&op->slopes, op->d, 1},
                 {&op->scores, ATL_BLOCK, nr},
                 {&op->state, op->c + 2, op->tile},
                 {&op->other_state, op->chunks > 1 ? op->c + 2 : 0, op->tile},
@@ -158,23 +157,28 @@ static const float *query_rows(const job *j, const head *head, int64_t i, int64_
                 : atl_panels_block(j->run, head->b, &head->q, i / ATL_BLOCK) + i % ATL_BLOCK;
 }
 
-/* The queries of a tile, scaled, as lane panels [d][nr]; zero beyond the last. */
-static void load_queries(const job *j, const query_tile *t, float *scratch) {
-    const atl_attend_op *op = j->op;
-    int64_t nr = j->kernels->attend.nr, row = 0, rows = 0;
-    float *slopes = scratch + op->slopes, *lanes = scratch + op->q_lanes;
-    for (int64_t l = 0; l < op->d; l++)
-        slopes[l] = j->slope;
-    memset(lanes, 0, (size_t)(op->d * op->tile) * sizeof(float));
-    for (int64_t p = 0; p < t->used; p += nr) {
-        int64_t n = atl_min(nr, t->used - p);
-        const float *q = query_rows(j, &t->head, t->from + p, &row, &rows);
-        rows = atl_min(rows, op->d);
-        j->kernels->scale.fn(q, lanes + p * op->d, n, rows, row, nr, slopes, 0, NULL, NULL, NULL);
-        for (int64_t l = rows; l < op->d; l++)
-            for (int64_t i = 0; i < n; i++)
-                lanes[p * op->d + l * nr + i] = j->slope;
+/* One row of n queries, scaled, to lane panels [][d][nr]; `from` NULL is a row of ones. */
+static void load_row(const float *restrict from, float slope, int64_t n, int64_t nr, int64_t d, float *restrict to) {
+    for (int64_t i = 0; i < n; i += nr, to += d * nr) {
+        int64_t lanes = atl_min(nr, n - i);
+        for (int64_t v = 0; v < lanes && from; v++)
+            to[v] = from[i + v] * slope;
+        for (int64_t v = 0; v < lanes && !from; v++)
+            to[v] = slope;
     }
+}
+
+/* The queries of a tile, scaled, as lane panels [][d][nr]; zero beyond the last. Rows are read as they lie in memory. */
+static void load_queries(const job *j, const query_tile *t, float *lanes) {
+    int64_t nr = j->kernels->attend.nr, d = j->op->d, row = 0, rows = 0;
+    for (int64_t p = 0, n; p < t->used; p += n) {
+        int64_t i = t->from + p;
+        n = atl_min(t->used - p, ATL_BLOCK - i % ATL_BLOCK); /* in panels, they end with a block */
+        const float *q = query_rows(j, &t->head, i, &row, &rows);
+        for (int64_t l = 0; l < d; l++)
+            load_row(l < rows ? q + l * row : NULL, j->slope, n, nr, d, lanes + p * d + l * nr);
+    }
+    atl_lanes_clear(d, t->used, nr, lanes);
 }
 
 /* Whether the values of a block are numbers: its sums tell. Where they overflow, a block counts as one that is not. */
@@ -296,7 +300,7 @@ static void whole_tile(void *context, int64_t task, int slot) {
     float *scratch = atl_run_scratch(j->run, slot), *state = scratch + op->state, *other = scratch + op->other_state;
     query_tile t;
     open_tile(j, task / j->tiles, task % j->tiles, &t);
-    load_queries(j, &t, scratch);
+    load_queries(j, &t, scratch + op->q_lanes);
     for (int64_t chunk = 0; chunk < op->chunks; chunk++) {
         attend_chunk(j, &t, chunk, scratch, chunk ? other : state);
         if (chunk)
@@ -319,7 +323,7 @@ static void chunk_of_tile(void *context, int64_t task, int slot) {
     float *scratch = atl_run_scratch(j->run, slot);
     query_tile t;
     open_tile(j, index, tile, &t);
-    load_queries(j, &t, scratch);
+    load_queries(j, &t, scratch + op->q_lanes);
     attend_chunk(j, &t, chunk, scratch, partial_state(j, index, tile, chunk));
 }
 

@@ -282,8 +282,7 @@ typedef struct atl_attend_op {
     int64_t chunk_blocks;
     atl_offset partial;    /* chunk states, when there are several */
     atl_offset statistics; /* max and sum per query, for the map */
-    atl_offset slopes, q_lanes, scores, bias, state, other_state, map_q, map_statistics,
-        map_bias; /* in the slot's scratch */
+    atl_offset q_lanes, scores, bias, state, other_state, map_q, map_statistics, map_bias; /* in the slot's scratch */
 } atl_attend_op;
 
 /* All up to blind_zero is set by the layer. */
