@@ -144,6 +144,11 @@ typedef void atl_finish_fn(int64_t nr, int64_t c, int64_t n, float gamma, const 
 typedef void atl_map_fn(const float *q, const float *k, int64_t d, int64_t rows, int64_t keys, const float *max,
                         const float *inverse, const float *bias, float *map, int64_t stride, int stream);
 
+/* The same rows from scores [keys][nr], for any number of keys and the first `rows` of nr queries: map[i*stride + j] =
+ * 2^(scores[j*nr + i] - max[i]) * inverse[i]. max and inverse have nr elements. */
+typedef void atl_map_scores_fn(const float *scores, int64_t nr, int64_t rows, int64_t keys, const float *max,
+                               const float *inverse, float *map, int64_t stride, int stream);
+
 /* Over the channels of n pixels: mean[i] = sum of x[c*stride + i] / channels, max[i] = the largest: NaN where one of them is,
  * +0 for a zero of either sign. Sums over c < channels in blocks of ATL_BLOCK, divided once. With `scale` (may be NULL) each
  * element counts as scale[c] * x[c*stride + i], rounded. */

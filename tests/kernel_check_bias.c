@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The checker of what masks become. */
+/* Checkers of what masks become, and of what scores become in the map. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -82,4 +82,28 @@ void check_bias(check *c, atl_bias_fn *kernel, atl_bias_fn *reference) {
     for (int64_t keys = 1; keys <= ATL_BLOCK; keys += c->thorough ? 1 : 1 + keys)
         for (int form = 0; form < 64; form++)
             bias_case(c, kernel, keys, form);
+}
+
+/* ---- map from scores ---- */
+
+void check_map_scores(check *c, atl_map_scores_fn *kernel, atl_map_scores_fn *reference) {
+    for (int64_t keys = 1; keys <= 2 * ATL_BLOCK; keys += c->thorough ? 1 : 1 + keys) {
+        int64_t rows = pick(c, 1, LANES), stride = keys + pick(c, 0, 3) * (keys % 16 ? 1 : 16);
+        int stream = keys % 16 == 0 && stride % 16 == 0 && c->side == GUARD_BEFORE; /* then map is aligned as well */
+        int64_t floats = (rows - 1) * stride + keys;
+        float *scores = array(c, 0, keys * LANES), *max = array(c, 1, LANES), *inverse = array(c, 2, LANES);
+        float *map = array(c, 3, floats), *want = array(c, 4, floats);
+        keys % 3 ? fill_plain(c, scores, keys * LANES, 40.0f) : fill_special(c, scores, keys * LANES);
+        for (int64_t i = 0; i < keys * LANES; i++)
+            scores[i] = scores[i] == INFINITY ? -INFINITY : scores[i]; /* no score exceeds max */
+        for (int64_t i = 0; i < LANES; i++) {
+            max[i] = keys % 3 ? 40.0f : 3e38f;
+            inverse[i] = 1.0f / (float)pick(c, 1, 60);
+        }
+        memset(map, 0, (size_t)floats * sizeof *map);
+        memset(want, 0, (size_t)floats * sizeof *map);
+        kernel(scores, LANES, rows, keys, max, inverse, map, stride, stream);
+        reference(scores, LANES, rows, keys, max, inverse, want, stride, 0);
+        verdict(c, same_bits(c, map, want, floats), "rows %lld keys %lld", (long long)rows, (long long)keys);
+    }
 }
