@@ -95,7 +95,8 @@ void atl_tile_load(const job *j, const query_tile *t, float *scratch) {
 /* A block of keys as the queries of a tile see it, by panels. */
 typedef struct block_view {
     int64_t block, keys;
-    int same; /* for all queries: one bias for all panels */
+    int same;     /* for all queries: one bias for all panels */
+    int excludes; /* keys, by a bias */
     atl_sight sight[ATL_TILE_MAX];
 } block_view;
 
@@ -104,14 +105,14 @@ static float *view_bias(const job *j, const block_view *view, float *scratch, in
 }
 
 /* What the queries of the panel at p see, and the bias that they need for it. */
-static atl_sight look(const job *j, const query_tile *t, int64_t p, const block_view *view, float *bias) {
+static atl_sight look(const job *j, const query_tile *t, int64_t p, block_view *view, float *bias) {
     int64_t nr = j->kernels->attend.nr, mr = j->kernels->attend.mr, key = view->block * ATL_BLOCK;
     atl_mask_rows rows = {t->from + p, atl_min(nr, t->used - p), t->blind + p};
     atl_sight s = atl_mask_sight(&t->mask, &rows, key, view->keys);
     if (s.biased == s.end)
         return s;
     s.biased = s.biased / mr * mr; /* whole tiles of keys without */
-    atl_mask_bias(&t->mask, &rows, key, s.biased, s.end, j->kernels->bias.fn, bias, nr, 1);
+    view->excludes |= atl_mask_bias(&t->mask, &rows, key, s.biased, s.end, j->kernels->bias.fn, bias, nr, 1);
     atl_mask_trim(bias, nr, rows.count, &s);
     if (s.biased < s.end)
         s.biased = s.from + (s.biased - s.from) / mr * mr;
@@ -123,6 +124,7 @@ static void look_at_block(const job *j, const query_tile *t, int64_t block, floa
     int masked = !atl_mask_is_empty(&t->mask);
     view->block = block;
     view->keys = atl_min(ATL_BLOCK, j->op->keys - block * ATL_BLOCK);
+    view->excludes = 0;
     view->same = !masked || atl_mask_same_rows(&t->mask);
     view->sight[0] = (atl_sight){0, view->keys, view->keys};
     for (int64_t p = 0; p < t->used; p += nr)
@@ -172,7 +174,7 @@ static void attend_block(const job *j, const query_tile *t, const head *head, co
         if (s.from == s.end)
             continue;
         if (s.biased < s.end && careful < 0)
-            careful = !is_finite(j, v, view->keys);
+            careful = view->excludes && !is_finite(j, v, view->keys);
         j->kernels->attend.fn(
             &(atl_attend_args){.q = lanes + p * op->d,
                                .k = k + s.from,
