@@ -211,6 +211,17 @@ static void bench_map(bench_state *state, atl_map_fn *kernel, kernel_bench *b) {
     bench_counter(state, "Gelements/s", (double)(rows * keys) * 1e-9 / bench_seconds(state));
 }
 
+/* As many queries as a lane panel has. */
+static void bench_map_scores(bench_state *state, atl_map_scores_fn *kernel, kernel_bench *b) {
+    int64_t rows = b->shape->rows, keys = b->shape->n;
+    float *scores = array(b, keys * rows), *max = array(b, rows), *sum = array(b, rows), *map = array(b, rows * keys);
+    for (int64_t i = 0; i < rows; i++)
+        max[i] = 16.0f, sum[i] = 1.0f;
+    while (bench_next(state))
+        kernel(scores, rows, rows, keys, max, sum, map, keys, 0);
+    bench_counter(state, "Gelements/s", (double)(rows * keys) * 1e-9 / bench_seconds(state));
+}
+
 static void bench_channel_pool(bench_state *state, atl_channel_pool_fn *kernel, kernel_bench *b) {
     int64_t c = b->shape->c, n = b->shape->n;
     float *x = array(b, c * n), *mean = array(b, n), *max = array(b, n);

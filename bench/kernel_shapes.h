@@ -45,6 +45,7 @@ static const kernel_shape shapes[] = {
     {ATL_SLOT_finish, "c256", .n = 4096, .c = 256},
     {ATL_SLOT_map, "48x128-d8", .rows = 48, .n = 128, .d = 8},
     {ATL_SLOT_map, "48x128-d64", .rows = 48, .n = 128, .d = 64},
+    {ATL_SLOT_map_scores, "32x512", .rows = 32, .n = 512},
     {ATL_SLOT_channel_pool, "512x49", .n = 49, .c = 512},
     {ATL_SLOT_channel_pool, "64x784", .n = 784, .c = 64},
     {ATL_SLOT_channel_pool, "512x784", .n = 784, .c = 512},

@@ -107,7 +107,7 @@ typedef void atl_attend_fn(const atl_attend_args *args);
 /* What masks add to the scores of queries and keys, as atl_attend_fn and atl_map_fn take it, log2(e) times the additive mask:
  * -inf where a key is excluded (by a zero byte, by -inf or by the diagonal), NaN where the additive mask is +inf; else no
  * less than -1e30 and no more than FLT_MAX. An element of a mask is bytes[i*byte_query + j*byte_key] for query i and key j;
- * steps of keys are 0 or 1. */
+ * steps of keys are 0 or 1. Returns 0 only if no key is excluded. */
 typedef struct atl_bias_args {
     const uint8_t *bytes; /* or NULL */
     int64_t byte_query, byte_key;
@@ -120,7 +120,7 @@ typedef struct atl_bias_args {
     int by_key; /* to[j*row + i], and 0 for queries i < row that do not exist, with row a multiple of the attend variant's nr
                    of the same ISA; else to[i*row + j] */
 } atl_bias_args;
-typedef void atl_bias_fn(const atl_bias_args *args);
+typedef int atl_bias_fn(const atl_bias_args *args);
 
 /* into += from: the states of the same nr queries over two runs of keys, `into` the earlier. nr a multiple of the
  * attend variant's own of the same ISA. */
@@ -143,6 +143,11 @@ typedef void atl_finish_fn(int64_t nr, int64_t c, int64_t n, float gamma, const 
  * NULL, as for attend. */
 typedef void atl_map_fn(const float *q, const float *k, int64_t d, int64_t rows, int64_t keys, const float *max,
                         const float *inverse, const float *bias, float *map, int64_t stride, int stream);
+
+/* The same rows from scores [keys][nr], for any number of keys and the first `rows` of nr queries: map[i*stride + j] =
+ * 2^(scores[j*nr + i] - max[i]) * inverse[i]. max and inverse have nr elements. */
+typedef void atl_map_scores_fn(const float *scores, int64_t nr, int64_t rows, int64_t keys, const float *max,
+                               const float *inverse, float *map, int64_t stride, int stream);
 
 /* Over the channels of n pixels: mean[i] = sum of x[c*stride + i] / channels, max[i] = the largest: NaN where one of them is,
  * +0 for a zero of either sign. Sums over c < channels in blocks of ATL_BLOCK, divided once. With `scale` (may be NULL) each

@@ -12,6 +12,21 @@ V_INLINE vf additive_bias(vf value) {
     return v_select_gt(v_neg(largest), value, v_set(-__builtin_inff()), bias);
 }
 
+/* VL rows of finite values in the unit of scores, which is all that most masks hold; 0 if there are others. */
+V_INLINE int finite_rows(const float *from, int64_t step, vf *square) {
+    vf test[NV16]; /* NaN where a product is infinite or NaN */
+    UNROLL
+    for (int v = 0; v < NV16; v++)
+        test[v] = v_zero();
+    UNROLL
+    for (int r = 0; r < VL; r++) {
+        vf product = v_mul(v_load(from + r * step), v_set(1.44269504f));
+        test[r % NV16] = v_fma(product, v_zero(), test[r % NV16]);
+        square[r] = v_max(v_set(-1e30f), product);
+    }
+    return v_sum16(test) == 0;
+}
+
 /* Of query i and the n keys from j on, of which `all` (a constant) says that they fill a vector. */
 V_INLINE vf masked(int additive, int bytes, int all, const atl_bias_args *a, int64_t i, int64_t j, int64_t n) {
     vf bias = v_zero();
@@ -38,11 +53,14 @@ V_INLINE vf masked_to_diagonal(int additive, int bytes, const atl_bias_args *a, 
 }
 
 /* VL queries from i on and the n <= VL keys from j on. With `whole` (a constant) all of them exist and none is beyond the
- * diagonal. */
-V_INLINE void bias_square(int additive, int bytes, int whole, const atl_bias_args *a, int64_t i, int64_t j, int64_t n) {
+ * diagonal. Whether keys may be excluded. */
+V_INLINE int bias_square(int additive, int bytes, int whole, const atl_bias_args *a, int64_t i, int64_t j, int64_t n) {
     vf square[VL];
+    int finite = 0;
+    if (additive && !bytes && whole && a->additive_key)
+        finite = finite_rows(a->additive + i * a->additive_query + j, a->additive_query, square);
     UNROLL
-    for (int r = 0; r < VL; r++)
+    for (int r = 0; r < VL && !finite; r++)
         square[r] = whole                ? masked(additive, bytes, 1, a, i + r, j, VL)
                     : i + r < a->queries ? masked_to_diagonal(additive, bytes, a, i + r, j, n)
                                          : v_zero();
@@ -51,41 +69,37 @@ V_INLINE void bias_square(int additive, int bytes, int whole, const atl_bias_arg
     for (int t = 0; t < VL; t++)
         if (whole || t < n)
             v_store(a->to + (j + t) * a->row + i, square[t]);
+    return !finite;
 }
 
-V_INLINE void bias_by_key(int additive, int bytes, const atl_bias_args *a) {
+V_INLINE int bias_by_key(int additive, int bytes, const atl_bias_args *a) {
+    int excludes = 0;
     for (int64_t i = 0; i < a->row; i += VL)
         for (int64_t j = 0; j < a->keys; j += VL) {
             int64_t n = a->keys - j < VL ? a->keys - j : VL;
             if (n == VL && i + VL <= a->queries && j + VL - 1 <= i + a->diagonal)
-                bias_square(additive, bytes, 1, a, i, j, VL);
+                excludes |= bias_square(additive, bytes, 1, a, i, j, VL);
             else
-                bias_square(additive, bytes, 0, a, i, j, n);
+                excludes |= bias_square(additive, bytes, 0, a, i, j, n);
         }
+    return excludes;
 }
 
-V_INLINE void bias_by_query(int additive, int bytes, const atl_bias_args *a) {
+V_INLINE int bias_by_query(int additive, int bytes, const atl_bias_args *a) {
     for (int64_t i = 0; i < a->queries; i++)
         for (int64_t j = 0; j < a->keys; j += VL) {
             int64_t n = a->keys - j < VL ? a->keys - j : VL;
             v_store_part(a->to + i * a->row + j, n, masked_to_diagonal(additive, bytes, a, i, j, n));
         }
+    return 1;
 }
 
-V_INLINE void bias_all(int additive, int bytes, const atl_bias_args *a) {
-    if (a->by_key)
-        bias_by_key(additive, bytes, a);
-    else
-        bias_by_query(additive, bytes, a);
+V_INLINE int bias_all(int additive, int bytes, const atl_bias_args *a) {
+    return a->by_key ? bias_by_key(additive, bytes, a) : bias_by_query(additive, bytes, a);
 }
 
-void KERNEL(bias)(const atl_bias_args *args) {
-    if (args->additive && args->bytes)
-        bias_all(1, 1, args);
-    else if (args->additive)
-        bias_all(1, 0, args);
-    else if (args->bytes)
-        bias_all(0, 1, args);
-    else
-        bias_all(0, 0, args);
+int KERNEL(bias)(const atl_bias_args *args) {
+    if (args->additive)
+        return args->bytes ? bias_all(1, 1, args) : bias_all(1, 0, args);
+    return args->bytes ? bias_all(0, 1, args) : bias_all(0, 0, args);
 }

@@ -106,8 +106,8 @@ atl_sight atl_mask_sight(const atl_mask *m, const atl_mask_rows *rows, int64_t k
 
 /* ---- bias ---- */
 
-void atl_mask_bias(const atl_mask *m, const atl_mask_rows *rows, int64_t key, int64_t from, int64_t end,
-                   atl_bias_fn *kernel, float *bias, int64_t row, int by_key) {
+int atl_mask_bias(const atl_mask *m, const atl_mask_rows *rows, int64_t key, int64_t from, int64_t end,
+                  atl_bias_fn *kernel, float *bias, int64_t row, int by_key) {
     int64_t first = key + from;
     atl_bias_args args = {.byte_query = m->byte_query,
                           .byte_key = m->byte_key,
@@ -123,10 +123,11 @@ void atl_mask_bias(const atl_mask *m, const atl_mask_rows *rows, int64_t key, in
         args.bytes = m->bytes + rows->first * m->byte_query + first * m->byte_key;
     if (m->additive)
         args.additive = m->additive + rows->first * m->additive_query + first * m->additive_key;
-    kernel(&args);
+    int excludes = kernel(&args);
     for (int64_t i = 0; i < rows->count; i++)
         for (int64_t j = from; j < end && rows->blind[i]; j++)
             bias[by_key ? j * row + i : i * row + j] = m->blind_bias;
+    return excludes;
 }
 
 static int excludes(const float *bias, int64_t queries) {

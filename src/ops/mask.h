@@ -46,9 +46,9 @@ void atl_mask_blind(const atl_mask *mask, int64_t first, int64_t count, uint8_t 
 atl_sight atl_mask_sight(const atl_mask *mask, const atl_mask_rows *rows, int64_t key, int64_t keys);
 
 /* The bias of keys [key + from, key + end): element (i, j) of bias counts for query rows->first + i and key `key` + j, in
- * `row` floats as atl_bias_args says. */
-void atl_mask_bias(const atl_mask *mask, const atl_mask_rows *rows, int64_t key, int64_t from, int64_t end,
-                   atl_bias_fn *kernel, float *bias, int64_t row, int by_key);
+ * `row` floats as atl_bias_args says. Returns 0 only if it excludes no key. */
+int atl_mask_bias(const atl_mask *mask, const atl_mask_rows *rows, int64_t key, int64_t from, int64_t end,
+                  atl_bias_fn *kernel, float *bias, int64_t row, int by_key);
 
 /* Narrows a sight by the bias of its keys [biased, end), which lies in rows of `row` floats by key. */
 void atl_mask_trim(const float *bias, int64_t row, int64_t queries, atl_sight *sight);

@@ -274,15 +274,17 @@ typedef struct atl_attend_op {
     int into_y;       /* y = gamma * affine(result) + x, else the result goes into the panels `to`, c rows a head */
     atl_affine affine;
     atl_panels to;
-    int masked;     /* the run's masks count, and causal */
-    int causal;     /* key j is visible to query i when j <= i */
-    int blind_zero; /* rows that see no key are 0, not the mean of all values */
-    int64_t tile;   /* queries of a task, a multiple of nr */
-    int64_t chunks; /* runs of keys whose states are merged in order: a function of queries, keys and heads alone */
+    int masked;        /* the run's masks count, and causal */
+    int causal;        /* key j is visible to query i when j <= i */
+    int blind_zero;    /* rows that see no key are 0, not the mean of all values */
+    int64_t tile;      /* queries of a task, a multiple of nr */
+    int64_t kept_tile; /* with the whole map, where scores are kept; else 0 */
+    int64_t chunks;    /* runs of keys whose states are merged in order: a function of queries, keys and heads alone */
     int64_t chunk_blocks;
     atl_offset partial;    /* chunk states, when there are several */
     atl_offset statistics; /* max and sum per query, for the map */
-    atl_offset q_lanes, scores, bias, state, other_state, map_q, map_statistics, map_bias; /* in the slot's scratch */
+    atl_offset q_lanes, scores, kept, bias, state, other_state, map_q, map_statistics,
+        map_bias; /* in the slot's scratch */
 } atl_attend_op;
 
 /* All up to blind_zero is set by the layer. */
