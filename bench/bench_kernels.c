@@ -8,6 +8,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cpu.h"
 #include "fill.h"
@@ -216,8 +217,8 @@ static void bench_planes(bench_state *state, atl_planes_fn *kernel, kernel_bench
     args.stride = args.phases = s->option;
     args.reach = s->d / 2;
     args.lines = s->rows / s->option + (s->d - 1) / s->option;
-    args.line = s->option == 1 ? s->n + args.reach : s->n / s->option + (s->d - 1) / s->option;
-    args.plane = args.lines * args.line + args.reach + ATL_SUM_LANES;
+    args.line = s->n / s->option;
+    args.plane = args.lines * args.line + ATL_SUM_LANES;
     args.x = array(b, s->c * args.x_row);
     args.to = array(b, s->c * args.phases * args.phases * args.plane);
     while (bench_next(state))
@@ -225,20 +226,35 @@ static void bench_planes(bench_state *state, atl_planes_fn *kernel, kernel_bench
     report_bytes(state, 8.0 * (double)(s->c * args.x_row));
 }
 
-/* An n x n image with its padding, of which only stored pixels count. */
+/* Which lanes of an n x n image have a pixel in each of k columns. */
+static uint16_t *bench_inside(kernel_bench *b, int64_t n, int64_t k, int64_t row) {
+    uint16_t *inside = (uint16_t *)array(b, k * row);
+    memset(inside, 0, (size_t)(k * row) * sizeof *inside);
+    for (int64_t i = 0; i < k * n * n; i++) {
+        int64_t e = i / (n * n), lane = i % (n * n), column = lane % n + e - k / 2;
+        inside[e * row + lane / 16] |= (uint16_t)((column >= 0 && column < n) << lane % 16);
+    }
+    return inside;
+}
+
+/* An n x n image with lines of padding. */
 static void bench_conv(bench_state *state, atl_conv_fn *kernel, kernel_bench *b) {
     const kernel_shape *s = b->shape;
-    int64_t line = s->n + s->d / 2, plane = (s->n + s->d) * line, terms = s->c * s->d * s->d;
-    float *x = array(b, s->c * plane), *w = array(b, s->rows * terms), *scales = array(b, 2 * s->rows);
-    int32_t *offset = (int32_t *)array(b, terms);
-    for (int64_t l = 0; l < terms; l++)
-        offset[l] = (int32_t)(l / (s->d * s->d) * plane + l / s->d % s->d * line + l % s->d);
-    atl_conv_args args = {.rows = s->rows, .terms = terms, .weight = w, .offset = offset, .scale = scales, .relu = 1};
+    int64_t plane = (s->n + s->d) * s->n, terms = s->c * s->d * s->d;
+    float *x = array(b, s->c * plane + ATL_SUM_LANES), *w = array(b, s->rows * terms), *scales = array(b, 2 * s->rows);
+    atl_conv_term *term = (atl_conv_term *)array(b, 2 * terms);
+    for (int64_t l = 0; l < terms; l++) {
+        term[l].offset = (int32_t)(l / (s->d * s->d) * plane + l / s->d % s->d * s->n + l % s->d);
+        term[l].column = (int32_t)(l % s->d);
+    }
+    atl_conv_args args = {.rows = s->rows, .terms = terms, .weight = w, .term = term, .scale = scales, .relu = 1};
+    args.columns = s->d;
+    args.inside_row = ceil_to(s->n * s->n, 16) / 16;
+    args.inside = bench_inside(b, s->n, s->d, args.inside_row);
+    args.masks = array(b, s->d * ATL_CONV_LANES);
     args.shift = scales + s->rows;
-    args.lines = args.width = s->n;
-    args.line = line;
     args.x = x;
-    args.y_row = s->n * s->n;
+    args.n = args.y_row = s->n * s->n;
     args.y = array(b, s->rows * args.y_row);
     while (bench_next(state))
         kernel(&args);

@@ -135,37 +135,49 @@ typedef void atl_conv_gate_fn(const float *planes, int64_t row, int64_t plane, i
 typedef void atl_scale_pixels_fn(const float *x, float *y, int64_t n, int64_t channels, int64_t x_stride,
                                  int64_t y_stride, const float *factor, int stream, const float *ahead);
 
-/* Copies channels of [height, width] with zeros around them to planes for atl_conv_fn, pixels that vectors read together side
- * by side: plane (c, a, b), for phases a, b < phases, holds in element i of line q, q < lines, the pixel of channel c in
- * row (first + q)*stride + a - reach and column i*stride + b - reach; 0 where there is none. Behind the last line stand
- * reach + ATL_SUM_LANES zeros. */
+/* Copies channels of [height, width] to planes for atl_conv_fn, pixels that vectors read together side by side and zeros in
+ * lines outside the image: plane (c, a, b), for phases a, b < phases, holds in element i < line of line q < lines the pixel of
+ * channel c in row (first + q)*stride + a - reach and column i*stride + b, or b + stride - phases in place of b > reach; 0 where
+ * there is none. Up to ATL_SUM_LANES floats behind the last line of a plane may be overwritten. */
 typedef struct atl_planes_args {
     const float *x;
     int64_t channels, x_row, height, width;
     int64_t stride, phases, reach; /* phases <= stride */
     int64_t first, lines;
     float *to;
-    int64_t line, plane; /* floats from a line to the next, and from a plane to the next */
+    int64_t line, plane; /* ceil(width/stride) floats; floats from a plane to the next */
 } atl_planes_args;
 typedef void atl_planes_fn(const atl_planes_args *args);
 
-/* A convolution of planes. x holds padded planes in which every term of an output pixel's sum lies a fixed distance from
- * the pixel: term l of pixel (q, i) is x[offset[l] + q*line + i]. */
+/* Lanes of the largest tile. */
+#define ATL_CONV_LANES 128
+
+/* A term of the sums of a convolution of planes: that of lane i is x[offset + i], or 0 where this lies beyond an end of the
+ * lane's line: this depends on the column alone, and is so for no lane where the column is -1. */
+typedef struct atl_conv_term {
+    int32_t offset, column;
+} atl_conv_term;
+
+/* A convolution of planes: lanes are the output pixels, line by line. */
 typedef struct atl_conv_args {
-    int64_t rows, terms;        /* output channels, and terms of their sums */
-    const float *weight;        /* [rows][terms], packed: see atl_conv_fn */
-    const int32_t *offset;      /* [terms] */
+    int64_t rows, terms; /* output channels, and terms of their sums */
+    const float *weight; /* [rows][terms], packed: see atl_conv_fn */
+    const atl_conv_term *term;
+    int64_t columns;            /* that terms name, -1 aside */
+    const uint16_t *inside;     /* [columns][inside_row]: bit i % 16 of element i / 16 tells of lane i */
+    int64_t inside_row;         /* of at least n/16 elements */
+    void *masks;                /* scratch of columns * ATL_CONV_LANES floats, aligned to a cache line */
     const float *scale, *shift; /* [rows] */
     int relu;                   /* max(y, 0), NaN kept */
-    int64_t lines, width, line; /* output pixels: `width` <= line on each of `lines` */
-    const float *x;             /* may be read up to ATL_SUM_LANES - 1 floats past the last term of the last pixel */
-    float *y;                   /* [rows][lines*width], row stride y_row */
+    int64_t n;                  /* lanes */
+    const float *x;             /* may be read up to ATL_SUM_LANES - 1 floats past each term of the last lane */
+    float *y;                   /* [rows][n], row stride y_row */
     int64_t y_row;
 } atl_conv_args;
 
-/* y[r*y_row + q*width + i] = fma(sum over l of weight[r][l] * x[offset[l] + q*line + i], scale[r], shift[r]), or the larger
- * of that and 0. Sums in blocks of ATL_BLOCK. Rows are packed in tiles of mr, what is left of them in tiles of mr/2, ..., 1:
- * rows [i, i + t) of a tile are [terms][t] from weight[i*terms] on. mr is a power of two. */
+/* y[r*y_row + i] = fma(sum over l of weight[r][l] * (term l of lane i), scale[r], shift[r]), or the larger of that and 0. Sums
+ * in blocks of ATL_BLOCK. Rows are packed in tiles of mr, what is left of them in tiles of mr/2, ..., 1: rows [i, i + t) of a
+ * tile are [terms][t] from weight[i*terms] on. mr is a power of two. */
 typedef void atl_conv_fn(const atl_conv_args *args);
 
 /* y[r*y_row + i] = sum over b < branches of factor[b*factor_branch + r] * x[b*x_branch + r*x_row + i] for i < n, r < rows: in order,

@@ -9,18 +9,18 @@
 
 /* By definition, on room 4. Nothing is said of what lies between planes. */
 static void expect_planes(check *c, const atl_planes_args *a, const float *got) {
-    int64_t tail = a->reach + ATL_SUM_LANES, used = a->lines * a->line + tail;
+    int64_t used = a->lines * a->line;
     float *want = array(c, 4, used);
     for (int64_t p = 0; p < a->channels * a->phases * a->phases; p++) {
         const float *x = a->x + p / (a->phases * a->phases) * a->x_row;
         for (int64_t q = 0; q < a->lines; q++)
             for (int64_t i = 0; i < a->line; i++) {
                 int64_t row = (a->first + q) * a->stride + p / a->phases % a->phases - a->reach;
-                int64_t column = i * a->stride + p % a->phases - a->reach;
+                int64_t phase = p % a->phases, skip = phase > a->reach ? a->stride - a->phases : 0;
+                int64_t column = i * a->stride + phase + skip;
                 int inside = row >= 0 && row < a->height && column >= 0 && column < a->width;
                 want[q * a->line + i] = inside ? x[row * a->width + column] : 0.0f;
             }
-        memset(want + a->lines * a->line, 0, (size_t)tail * sizeof *want);
         verdict(c, same_bits(c, got + p * a->plane, want, used),
                 "%lld x %lld x %lld, stride %lld reach %lld lines %lld from %lld, plane %lld", (long long)a->channels,
                 (long long)a->height, (long long)a->width, (long long)a->stride, (long long)a->reach,
@@ -37,10 +37,10 @@ static void check_planes_size(check *c, atl_planes_fn *kernel, atl_planes_fn *re
     int64_t halo = 2 * a.reach / stride, all = (a.height - 1) / stride + 1;
     a.first = pick(c, 0, all - 1);
     a.lines = pick(c, 1, all - a.first) + halo;
-    a.line = stride == 1 ? width + a.reach : (width - 1) / stride + 1 + halo;
-    a.plane = a.lines * a.line + a.reach + ATL_SUM_LANES + pick(c, 0, 3);
+    a.line = (width - 1) / stride + 1;
+    a.plane = a.lines * a.line + ATL_SUM_LANES + pick(c, 0, 3);
     int64_t xs = (a.channels - 1) * a.x_row + a.height * width;
-    int64_t size = (a.channels * a.phases * a.phases - 1) * a.plane + a.lines * a.line + a.reach + ATL_SUM_LANES;
+    int64_t size = (a.channels * a.phases * a.phases - 1) * a.plane + a.lines * a.line + ATL_SUM_LANES;
     float *x = array(c, 0, xs);
     fill_special(c, x, xs);
     a.x = x;
@@ -83,18 +83,21 @@ static void conv_with(check *c, const atl_kernel_entry *entry, atl_conv_fn *fn, 
     pack_tiles(k->dense, args.rows, args.terms, entry->mr, weight);
     args.weight = weight;
     args.y = y;
-    memset(y, 0, (size_t)((args.rows - 1) * args.y_row + args.lines * args.width) * sizeof *y); /* gaps must stay */
+    memset(y, 0, (size_t)((args.rows - 1) * args.y_row + args.n) * sizeof *y); /* gaps must stay */
     fn(&args);
 }
 
 /* One output pixel by definition. */
-static float pixel(const conv_case *k, int64_t r, int64_t q, int64_t i) {
+static float pixel(const conv_case *k, int64_t r, int64_t i) {
     const atl_conv_args *a = &k->args;
     float total = 0.0f;
     for (int64_t l0 = 0; l0 < a->terms; l0 += ATL_BLOCK) {
         float block = 0.0f;
-        for (int64_t l = l0; l < a->terms && l < l0 + ATL_BLOCK; l++)
-            block = fmaf(k->dense[r * a->terms + l], a->x[a->offset[l] + q * a->line + i], block);
+        for (int64_t l = l0; l < a->terms && l < l0 + ATL_BLOCK; l++) {
+            int32_t column = a->term[l].column;
+            int inside = column < 0 || a->inside[column * a->inside_row + i / 16] >> i % 16 & 1;
+            block = fmaf(k->dense[r * a->terms + l], inside ? a->x[a->term[l].offset + i] : 0.0f, block);
+        }
         total = l0 ? total + block : block;
     }
     float y = fmaf(total, a->scale[r], a->shift[r]);
@@ -104,57 +107,62 @@ static float pixel(const conv_case *k, int64_t r, int64_t q, int64_t i) {
 static void by_definition(const conv_case *k, float *y) {
     const atl_conv_args *a = &k->args;
     for (int64_t r = 0; r < a->rows; r++)
-        for (int64_t q = 0; q < a->lines; q++)
-            for (int64_t i = 0; i < a->width; i++)
-                y[r * a->y_row + q * a->width + i] = pixel(k, r, q, i);
+        for (int64_t i = 0; i < a->n; i++)
+            y[r * a->y_row + i] = pixel(k, r, i);
+}
+
+/* Terms anywhere in x, and lanes inside or not as it happens. */
+static void fill_case(check *c, atl_conv_args *args, int64_t reach) {
+    atl_conv_term *term = (atl_conv_term *)array(c, 7, 2 * args->terms);
+    for (int64_t l = 0; l < args->terms; l++)
+        term[l] = (atl_conv_term){(int32_t)pick(c, 0, reach), (int32_t)pick(c, -1, args->columns - 1)};
+    term[args->terms / 2].offset = (int32_t)reach;
+    args->inside_row = (args->n + 15) / 16 + pick(c, 0, 2);
+    uint16_t *inside = (uint16_t *)array(c, 8, (args->columns * args->inside_row + 1) / 2);
+    for (int64_t i = 0; i < args->columns * args->inside_row; i++)
+        inside[i] = (uint16_t)(pick(c, 0, 3) ? 0xffff : pick(c, 0, 0xffff));
+    args->term = term;
+    args->inside = inside;
+    args->masks = array(c, 9, args->columns * ATL_CONV_LANES);
 }
 
 static void check_case(check *c, atl_conv_fn *kernel, atl_conv_fn *reference, atl_conv_args args, int special) {
-    int32_t *offset = (int32_t *)array(c, 7, args.terms);
-    int64_t reach = pick(c, 0, 200), lanes = (args.lines - 1) * args.line + args.width;
-    for (int64_t l = 0; l < args.terms; l++)
-        offset[l] = (int32_t)pick(c, 0, reach);
-    offset[args.terms / 2] = (int32_t)reach;
-    int64_t size = reach + lanes + ATL_SUM_LANES - 1, out = (args.rows - 1) * args.y_row + args.lines * args.width;
+    int64_t reach = pick(c, 0, 200), size = reach + args.n + ATL_SUM_LANES - 1;
+    int64_t out = (args.rows - 1) * args.y_row + args.n;
     float *x = array(c, 0, size), *dense = array(c, 1, args.rows * args.terms), *scales = array(c, 3, 2 * args.rows);
     float *y = array(c, 4, out), *want = array(c, 5, out);
+    fill_case(c, &args, reach);
     special ? fill_special(c, x, size) : fill_plain(c, x, size, 1.0f);
     fill_plain(c, dense, args.rows * args.terms, 1.0f);
     fill_plain(c, scales, 2 * args.rows, 1.0f);
-    args.offset = offset;
     args.x = x;
     args.scale = scales;
     args.shift = scales + args.rows;
     conv_case k = {args, dense};
     conv_with(c, c->scalar, reference, &k, want);
     conv_with(c, c->entry, kernel, &k, y);
-    verdict(c, same_bits(c, y, want, out), "rows %lld terms %lld lines %lld x %lld of %lld special %d",
-            (long long)args.rows, (long long)args.terms, (long long)args.lines, (long long)args.width,
-            (long long)args.line, special);
+    verdict(c, same_bits(c, y, want, out), "rows %lld terms %lld lanes %lld columns %lld special %d",
+            (long long)args.rows, (long long)args.terms, (long long)args.n, (long long)args.columns, special);
     by_definition(&k, want);
-    verdict(c, same_bits(c, y, want, out), "rows %lld terms %lld lines %lld x %lld of %lld special %d by definition",
-            (long long)args.rows, (long long)args.terms, (long long)args.lines, (long long)args.width,
-            (long long)args.line, special);
+    verdict(c, same_bits(c, y, want, out), "rows %lld terms %lld lanes %lld columns %lld special %d by definition",
+            (long long)args.rows, (long long)args.terms, (long long)args.n, (long long)args.columns, special);
 }
 
-/* A size of 0 is picked: up to 20 rows, 30 terms, 9 lines, 30 pixels on each. */
+/* A size of 0 is picked: up to 20 rows, 30 terms, 200 lanes. */
 static void check_size(check *c, atl_conv_fn *kernel, atl_conv_fn *reference, atl_conv_args args) {
-    int64_t *const sizes[] = {&args.rows, &args.terms, &args.lines, &args.width};
-    static const int64_t most[] = {20, 30, 9, 30};
-    for (int i = 0; i < 4; i++)
-        *sizes[i] = *sizes[i] ? *sizes[i] : pick(c, 1, most[i]);
-    args.line = args.width + pick(c, 0, 4);
-    args.y_row = args.lines * args.width + pick(c, 0, 3);
+    args.rows = args.rows ? args.rows : pick(c, 1, 20);
+    args.terms = args.terms ? args.terms : pick(c, 1, 30);
+    args.n = args.n ? args.n : pick(c, 1, 200);
+    args.columns = pick(c, 1, 9);
+    args.y_row = args.n + pick(c, 0, 3);
     args.relu = (int)pick(c, 0, 1);
     check_case(c, kernel, reference, args, pick(c, 0, 3) == 0);
 }
 
 void check_conv(check *c, atl_conv_fn *kernel, atl_conv_fn *reference) {
     static const int64_t terms[] = {1, 9, 255, 256, 257, 512, 513, 800};
-    for (int64_t lanes = 1; lanes <= 200; lanes = c->thorough ? lanes + 1 : lanes + 1 + lanes) {
-        check_size(c, kernel, reference, (atl_conv_args){.lines = 1, .width = lanes});
-        check_size(c, kernel, reference, (atl_conv_args){.width = (lanes + 7) / 8});
-    }
+    for (int64_t lanes = 1; lanes <= 200; lanes = c->thorough ? lanes + 1 : lanes + 1 + lanes)
+        check_size(c, kernel, reference, (atl_conv_args){.n = lanes});
     for (int64_t rows = 1; rows <= 17; rows++)
         check_size(c, kernel, reference, (atl_conv_args){.rows = rows});
     for (size_t i = 0; i < sizeof terms / sizeof *terms; i++)

@@ -50,14 +50,14 @@ V_INLINE void v_load_pairs(const float *p, int64_t n, vf *even, vf *odd) {
 V_INLINE void v_store_part(float *p, int64_t n, vf a) {
     _mm256_maskstore_ps(p, v_mask(n), a);
 }
-V_INLINE vf v_load_lanes(const float *p, int64_t from, int64_t n) {
-    return _mm256_maskload_ps(p, _mm256_andnot_si256(v_mask(from), v_mask(from + n)));
+typedef __m256 vm;
+V_INLINE vm v_lane_mask(const uint16_t *bits, int64_t lane) {
+    const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    __m256i all = _mm256_set1_epi32(bits[lane / 16] >> lane % 16);
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(all, bit), bit));
 }
-V_INLINE void v_store_lanes(float *p, int64_t from, int64_t n, vf a) {
-    if (n == VL)
-        _mm256_storeu_ps(p, a);
-    else
-        _mm256_maskstore_ps(p, _mm256_andnot_si256(v_mask(from), v_mask(from + n)), a);
+V_INLINE vf v_load_masked(const float *p, vm m) {
+    return _mm256_and_ps(m, v_load(p));
 }
 V_INLINE void v_stream(float *p, vf a) {
     _mm256_stream_ps(p, a);
@@ -90,10 +90,10 @@ V_INLINE vf v_max_nan(vf a, vf b) {
     return _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
 }
 V_INLINE vf v_max_keep(vf a, vf limit) {
-    return _mm256_blendv_ps(a, limit, _mm256_cmp_ps(a, limit, _CMP_LT_OQ));
+    return _mm256_max_ps(limit, a); /* the second where they are equal or one is NaN */
 }
 V_INLINE vf v_min_keep(vf a, vf limit) {
-    return _mm256_blendv_ps(a, limit, _mm256_cmp_ps(a, limit, _CMP_GT_OQ));
+    return _mm256_min_ps(limit, a);
 }
 V_INLINE vf v_select_gt(vf a, vf b, vf yes, vf no) {
     return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_GT_OQ));

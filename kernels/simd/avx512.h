@@ -50,11 +50,12 @@ V_INLINE void v_load_pairs(const float *p, int64_t n, vf *even, vf *odd) {
 V_INLINE void v_store_part(float *p, int64_t n, vf a) {
     _mm512_mask_storeu_ps(p, v_mask(n), a);
 }
-V_INLINE vf v_load_lanes(const float *p, int64_t from, int64_t n) {
-    return _mm512_maskz_loadu_ps((__mmask16)(v_mask(n) << from), p);
+typedef __mmask16 vm;
+V_INLINE vm v_lane_mask(const uint16_t *bits, int64_t lane) {
+    return bits[lane / 16];
 }
-V_INLINE void v_store_lanes(float *p, int64_t from, int64_t n, vf a) {
-    _mm512_mask_storeu_ps(p, (__mmask16)(v_mask(n) << from), a);
+V_INLINE vf v_load_masked(const float *p, vm m) {
+    return _mm512_maskz_loadu_ps(m, p);
 }
 V_INLINE void v_stream(float *p, vf a) {
     _mm512_stream_ps(p, a);
@@ -87,10 +88,10 @@ V_INLINE vf v_max_nan(vf a, vf b) {
     return _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a);
 }
 V_INLINE vf v_max_keep(vf a, vf limit) {
-    return _mm512_mask_mov_ps(a, _mm512_cmp_ps_mask(a, limit, _CMP_LT_OQ), limit);
+    return _mm512_max_ps(limit, a); /* the second where they are equal or one is NaN */
 }
 V_INLINE vf v_min_keep(vf a, vf limit) {
-    return _mm512_mask_mov_ps(a, _mm512_cmp_ps_mask(a, limit, _CMP_GT_OQ), limit);
+    return _mm512_min_ps(limit, a);
 }
 V_INLINE vf v_select_gt(vf a, vf b, vf yes, vf no) {
     return _mm512_mask_mov_ps(no, _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), yes);

@@ -54,23 +54,13 @@ V_INLINE void v_store_part(float *p, int64_t n, vf a) {
     for (int64_t i = 0; i < n; i++)
         p[i] = lanes[i];
 }
-V_INLINE vf v_load_lanes(const float *p, int64_t from, int64_t n) {
-    if (n == VL)
-        return vld1q_f32(p);
-    float lanes[VL] = {0};
-    for (int64_t i = from; i < from + n; i++)
-        lanes[i] = p[i];
-    return vld1q_f32(lanes);
+typedef uint32x4_t vm;
+V_INLINE vm v_lane_mask(const uint16_t *bits, int64_t lane) {
+    const uint32x4_t bit = {1, 2, 4, 8};
+    return vtstq_u32(vdupq_n_u32((uint32_t)(bits[lane / 16] >> lane % 16)), bit);
 }
-V_INLINE void v_store_lanes(float *p, int64_t from, int64_t n, vf a) {
-    if (n == VL) {
-        vst1q_f32(p, a);
-        return;
-    }
-    float lanes[VL];
-    vst1q_f32(lanes, a);
-    for (int64_t i = from; i < from + n; i++)
-        p[i] = lanes[i];
+V_INLINE vf v_load_masked(const float *p, vm m) {
+    return vreinterpretq_f32_u32(vandq_u32(m, vreinterpretq_u32_f32(v_load(p))));
 }
 V_INLINE void v_stream(float *p, vf a) {
     vst1q_f32(p, a);

@@ -42,13 +42,12 @@ V_INLINE void v_store_part(float *p, int64_t n, vf a) {
     if (n > 0)
         *p = a;
 }
-V_INLINE vf v_load_lanes(const float *p, int64_t from, int64_t n) {
-    (void)from;
-    return v_load_part(p, n);
+typedef int vm;
+V_INLINE vm v_lane_mask(const uint16_t *bits, int64_t lane) {
+    return bits[lane / 16] >> lane % 16 & 1;
 }
-V_INLINE void v_store_lanes(float *p, int64_t from, int64_t n, vf a) {
-    (void)from;
-    v_store_part(p, n, a);
+V_INLINE vf v_load_masked(const float *p, vm m) {
+    return m ? *p : 0.0f;
 }
 V_INLINE void v_stream(float *p, vf a) {
     *p = a;

@@ -5,7 +5,7 @@
  *
  *   VL                    lanes of a vector vf
  *   TILE_MR, TILE_NV      register tile of the products: rows, vectors; TILE_NR lanes
- *   CONV_MR, CONV_NV      that of convolutions; their rows may be halved, for twice as many vectors
+ *   CONV_MR, CONV_NV      that of convolutions; their rows may be halved, for twice as many vectors, ATL_CONV_LANES lanes at most
  *   TILE_NAME, CONV_NAME, ISA_NAME
  *                         the words in a kernel's name
  *   v_load, v_store       VL floats at any address
@@ -13,8 +13,9 @@
  *                         the first n lanes (n may exceed VL); others read as 0 and are not touched in memory
  *   v_load_pairs(p, n, even, odd)
  *                         the first n of 2*VL floats, others 0: those of even and those of odd index
- *   v_load_lanes(p, from, n), v_store_lanes(p, from, n, a)
- *                         lanes [from, from + n) of a load from p, others 0, or of a store to it: from + n <= VL
+ *   vm                    which lanes count; v_lane_mask(bits, lane): VL lanes from `lane` on, a multiple of VL, of those
+ *                         that are set in bits[i / 16] >> i % 16
+ *   v_load_masked(p, m)   a load, 0 in lanes that do not count; all may be read
  *   v_stream              a store past the caches, aligned to the vector; v_stream_end after the last
  *   v_fma(a, b, c)        a*b + c, rounded once
  *   v_max(a, b)           a > b ? a : b

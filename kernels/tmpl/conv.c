@@ -1,35 +1,45 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Template: convolution of padded planes, output channels broadcast against lanes of pixels. Lanes run along a line of
- * pixels that goes on into the next line through the padding between them: those that fall on padding are computed as well
- * and not stored, so that vectors are full however narrow the image is.
+ * Template: convolution of planes, output channels broadcast against lanes of pixels. Lanes run from one line of pixels into
+ * the next, so that vectors are full however narrow the image is; terms that lie beyond the end of a line are masked.
  */
 #include "../simd/simd.h"
 
 /* Vectors of a tile: fewer rows leave registers for more of them, which keeps enough sums under way. */
 enum { MAX_NV = 8, ROW_SUMS = CONV_MR * CONV_NV };
 #define TILE_VECTORS(mr) (ROW_SUMS / (mr) < MAX_NV ? ROW_SUMS / (mr) : MAX_NV)
+_Static_assert(MAX_NV *VL <= ATL_CONV_LANES, "the caller has no room for the masks of a tile");
 
 typedef vf sums[CONV_MR][MAX_NV];
 
-/* Terms [l, end) of `mr` rows and `nv` vectors, from zero and in order. */
-V_INLINE void sum_block(int mr, int nv, const float *w, const int32_t *offset, const float *x, int64_t l, int64_t end,
-                        sums acc) {
-    UNROLL
-    for (int r = 0; r < mr; r++) {
-        UNROLL
-        for (int v = 0; v < nv; v++)
-            acc[r][v] = v_zero();
-    }
-    for (; l < end; l++) {
-        const float *from = x + offset[l];
+/* For each vector of a tile: r is its row, v its number. */
+#define EACH_VECTOR(mr, nv)                                                                                            \
+    UNROLL                                                                                                             \
+    for (int r = 0; r < (mr); r++)                                                                                     \
+        UNROLL                                                                                                         \
+    for (int v = 0; v < (nv); v++)
+
+/* n terms of `mr` rows and `nv` vectors, from zero and in order. masks is [columns][nv]. */
+V_INLINE void sum_block(int mr, int nv, const float *w, const atl_conv_term *term, int64_t n, const float *x,
+                        const vm *masks, sums acc) {
+    EACH_VECTOR (mr, nv)
+        acc[r][v] = v_zero();
+    for (int64_t l = 0; l < n; l++, w += mr) {
+        const float *from = x + term[l].offset;
+        const vm *mask = masks + (int64_t)term[l].column * nv;
         vf lanes[MAX_NV];
-        UNROLL
-        for (int v = 0; v < nv; v++)
-            lanes[v] = v_load(from + v * VL);
+        if (term[l].column < 0) {
+            UNROLL
+            for (int v = 0; v < nv; v++)
+                lanes[v] = v_load(from + v * VL);
+        } else {
+            UNROLL
+            for (int v = 0; v < nv; v++)
+                lanes[v] = v_load_masked(from + v * VL, mask[v]);
+        }
         UNROLL
         for (int r = 0; r < mr; r++) {
-            vf row = v_set(w[l * mr + r]);
+            vf row = v_set(w[r]);
             UNROLL
             for (int v = 0; v < nv; v++)
                 acc[r][v] = v_fma(row, lanes[v], acc[r][v]);
@@ -37,87 +47,63 @@ V_INLINE void sum_block(int mr, int nv, const float *w, const int32_t *offset, c
     }
 }
 
-/* Blocks are added in order to what earlier ones left in `earlier` [mr][nv*VL]. */
-V_INLINE void add_earlier(int mr, int nv, float *earlier, sums acc) {
-    UNROLL
-    for (int r = 0; r < mr; r++) {
-        UNROLL
-        for (int v = 0; v < nv; v++)
-            acc[r][v] = v_add(v_load(earlier + (r * nv + v) * VL), acc[r][v]);
+/* What follows the sums of rows from i on. */
+V_INLINE void scale_and_shift(int mr, int nv, const atl_conv_args *c, int64_t i, sums acc) {
+    EACH_VECTOR (mr, nv)
+        acc[r][v] = v_fma(acc[r][v], v_set(c->scale[i + r]), v_set(c->shift[i + r]));
+    if (c->relu) {
+        EACH_VECTOR (mr, nv)
+            acc[r][v] = v_max_keep(acc[r][v], v_zero());
     }
 }
 
-V_INLINE void keep(int mr, int nv, const sums acc, float *earlier) {
-    UNROLL
-    for (int r = 0; r < mr; r++) {
-        UNROLL
-        for (int v = 0; v < nv; v++)
-            v_store(earlier + (r * nv + v) * VL, acc[r][v]);
-    }
-}
-
-/* The first n lanes from lane p on, those that fall on pixels, as rows from i on. */
-V_INLINE void finish(int mr, int nv, const atl_conv_args *c, int64_t i, int64_t p, int64_t n, sums acc) {
-    UNROLL
-    for (int r = 0; r < mr; r++) {
-        vf scale = v_set(c->scale[i + r]), shift = v_set(c->shift[i + r]);
-        UNROLL
-        for (int v = 0; v < nv; v++) {
-            vf a = v_fma(acc[r][v], scale, shift);
-            acc[r][v] = c->relu ? v_max_keep(a, v_zero()) : a;
-        }
-    }
-    float *y = c->y + i * c->y_row;
-    int64_t line = p / c->line, column = p % c->line;
-    UNROLL
-    for (int v = 0; v < nv; v++) {
-        int64_t lanes = n - v * VL < VL ? n - v * VL : VL;
-        for (int64_t from = 0; from < lanes;) { /* a line at a time */
-            int64_t count = lanes - from < c->line - column ? lanes - from : c->line - column;
-            int64_t pixels = count < c->width - column ? count : c->width - column;
-            float *to = y + (line * c->width + column - from);
-            if (pixels > 0) {
-                UNROLL
-                for (int r = 0; r < mr; r++)
-                    v_store_lanes(to + r * c->y_row, from, pixels, acc[r][v]);
-            }
-            from += count;
-            column += count;
-            if (column == c->line) {
-                column = 0;
-                line++;
-            }
-        }
+/* The first n lanes. */
+V_INLINE void store(int mr, int nv, int64_t n, const sums acc, float *y, int64_t y_row) {
+    if (n >= nv * VL) {
+        EACH_VECTOR (mr, nv)
+            v_store(y + r * y_row + v * VL, acc[r][v]);
+    } else {
+        EACH_VECTOR (mr, nv)
+            v_store_part(y + r * y_row + v * VL, n > v * VL ? n - v * VL : 0, acc[r][v]);
     }
 }
 
 /* `mr` rows from `i` on, `nv` vectors from lane p on, of which n lanes are wanted. */
 V_INLINE void conv_tile(int mr, int nv, const atl_conv_args *c, int64_t i, int64_t p, int64_t n, float *earlier) {
     const float *w = c->weight + i * c->terms;
+    vm *masks = c->masks;
     sums acc;
+    for (int64_t k = 0; k < c->columns; k++) {
+        UNROLL
+        for (int v = 0; v < nv; v++)
+            masks[k * nv + v] = v_lane_mask(c->inside + k * c->inside_row, p + v * VL);
+    }
     for (int64_t l = 0;; l += ATL_BLOCK) {
         int last = c->terms - l <= ATL_BLOCK;
-        sum_block(mr, nv, w, c->offset, c->x + p, l, last ? c->terms : l + ATL_BLOCK, acc);
-        if (l)
-            add_earlier(mr, nv, earlier, acc);
+        sum_block(mr, nv, w + l * mr, c->term + l, last ? c->terms - l : ATL_BLOCK, c->x + p, masks, acc);
+        if (l) {
+            EACH_VECTOR (mr, nv)
+                acc[r][v] = v_add(v_load(earlier + (r * nv + v) * VL), acc[r][v]);
+        }
         if (last)
             break;
-        keep(mr, nv, acc, earlier);
+        EACH_VECTOR (mr, nv)
+            v_store(earlier + (r * nv + v) * VL, acc[r][v]);
     }
-    finish(mr, nv, c, i, p, n, acc);
+    scale_and_shift(mr, nv, c, i, acc);
+    store(mr, nv, n, acc, c->y + i * c->y_row + p, c->y_row);
 }
 
 /* Tiles of as many vectors as registers hold, or fewer where that leaves none with only a few. */
 V_INLINE void conv_rows(int mr, const atl_conv_args *c, int64_t i, float *earlier) {
-    int64_t n = (c->lines - 1) * c->line + c->width;
-    for (int64_t p = 0, nv; p < n; p += nv * VL) {
-        int64_t vectors = (n - p + VL - 1) / VL, tiles = (vectors + TILE_VECTORS(mr) - 1) / TILE_VECTORS(mr);
+    for (int64_t p = 0, nv; p < c->n; p += nv * VL) {
+        int64_t vectors = (c->n - p + VL - 1) / VL, tiles = (vectors + TILE_VECTORS(mr) - 1) / TILE_VECTORS(mr);
         nv = (vectors + tiles - 1) / tiles;
         switch (nv) {
 #define TILE(nv)                                                                                                       \
     case nv:                                                                                                           \
         if (nv <= TILE_VECTORS(mr))                                                                                    \
-            conv_tile(mr, nv, c, i, p, n - p, earlier);                                                                \
+            conv_tile(mr, nv, c, i, p, c->n - p, earlier);                                                             \
         break
             TILE(1);
             TILE(2);

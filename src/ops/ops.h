@@ -71,20 +71,22 @@ void atl_pixel_gate_pool(const atl_kernels *kernels, const atl_pixel_gate_op *op
 const float *atl_pixel_gate_factors(const atl_kernels *kernels, const atl_pixel_gate_op *op, float *workspace,
                                     int64_t from, int64_t end);
 
-/* ---- conv: y = relu(scale * (weight * x) + shift) over padded planes, for several weights that share x ---- */
+/* ---- conv: y = relu(scale * (weight * x) + shift) over planes, for several weights that share x ---- */
 
 /* One of the convolutions. */
 typedef struct atl_conv_filter {
     const float *weight;        /* packed for the conv kernel, by group */
     const float *scale, *shift; /* [rows] */
     int64_t k, terms;           /* kernel size; terms of a sum */
-    const int32_t *offset;      /* [terms]: where they lie in the planes */
+    const atl_conv_term *term;  /* [terms]: where they lie in the planes */
+    int64_t columns;            /* that they name, -1 aside */
+    const uint16_t *inside;     /* where these are inside a line */
 } atl_conv_filter;
 
 /*
  * x is [channels, height, width], y of each filter [rows, out_height, out_width]; padding is k/2, so that all filters agree.
- * Input planes are copied with their padding into the slot's scratch, a group and a band of output lines at a time;
- * with a stride, pixels that the lanes of a vector read are brought together: a plane for each phase.
+ * Input planes are copied into the slot's scratch, with lines of zeros above and below, a group and a band of output lines at
+ * a time; with a stride, pixels that the lanes of a vector read are brought together: a plane for each phase.
  */
 typedef struct atl_conv_op {
     int64_t channels, height, width;
@@ -93,11 +95,12 @@ typedef struct atl_conv_op {
     int relu;
     int64_t count;
     const atl_conv_filter *filters;
-    int64_t reach;       /* padding of the planes: that of the largest filter */
-    int64_t phases;      /* of an axis */
-    int64_t line, plane; /* floats from a line of a plane to the next, and to the next plane */
-    int64_t band, halo;  /* output lines at a time; lines that planes have more */
-    atl_offset planes;   /* [channels/groups][phases][phases][plane] */
+    int64_t reach;            /* padding: that of the largest filter */
+    int64_t phases;           /* of an axis */
+    int64_t plane, before;    /* floats from a plane to the next, and before the first */
+    int64_t band, halo;       /* output lines at a time; lines that planes have more */
+    int64_t inside_row;       /* of a filter's `inside` */
+    atl_offset planes, masks; /* [channels/groups][phases][phases][plane]; the conv kernel's scratch */
 } atl_conv_op;
 
 /*
