@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Template: max pooling, 3 x 3. Maxima down the columns come first, then along the rows at every column, of which each
- * step-th is kept. No maximum depends on an order. Rows and columns outside the image are taken to be their neighbours inside,
- * which every such window has: that changes no maximum.
+ * Template: max pooling, 3 x 3. Maxima down the columns come first, then along the rows. No maximum depends on an order. Rows
+ * and columns outside the image are taken to be their neighbours inside, which every such window has: that changes no maximum.
  */
 #include "../simd/simd.h"
 
@@ -30,35 +29,38 @@ V_INLINE void pool_columns(const float *a, const float *b, const float *c, int64
             v_max_nan(v_max_nan(v_load_part(a + i, n - i), v_load_part(b + i, n - i)), v_load_part(c + i, n - i)));
 }
 
-/* x[i] becomes the largest of x[i] to x[i + 2]; the addition takes the sign off a zero. */
-V_INLINE void pool_along(float *x, int64_t n) {
-    int64_t i = 0;
-    for (; i + VL <= n; i += VL)
-        v_store(x + i, v_add(v_max_nan(v_max_nan(v_load(x + i), v_load(x + i + 1)), v_load(x + i + 2)), v_zero()));
-    if (i < n)
-        v_store_part(x + i, n - i,
-                     v_add(v_max_nan(v_max_nan(v_load_part(x + i, n - i), v_load_part(x + i + 1, n - i)),
-                                     v_load_part(x + i + 2, n - i)),
-                           v_zero()));
+/* The addition takes the sign off a zero. */
+V_INLINE vf largest(vf a, vf b, vf c) {
+    return v_add(v_max_nan(v_max_nan(a, b), c), v_zero());
 }
 
-V_INLINE void keep(const float *x, int64_t step, int64_t count, float *y) {
+/* y[j] = the largest of x[j*step] to x[j*step + 2], for j < n. x may be read up to 2*VL floats past these. */
+V_INLINE void pool_along(const float *x, int64_t step, int64_t n, float *y) {
     int64_t j = 0;
-    if (step == 1)
-        for (; j < count; j += VL)
-            v_store_part(y + j, count - j, v_load_part(x + j, count - j));
-    else if (step == 2)
-        for (; j < count; j++)
-            y[j] = x[2 * j];
-    else
-        for (; j < count; j++)
-            y[j] = x[j * step];
+    for (; step <= 2 && j < n; j += VL) {
+        vf a, b, c, next;
+        if (step == 1) {
+            a = v_load(x + j);
+            b = v_load(x + j + 1);
+            c = v_load(x + j + 2);
+        } else {
+            v_load_pairs(x + 2 * j, 2 * VL, &a, &b);
+            v_load_pairs(x + 2 * j + 2, 2 * VL, &c, &next);
+        }
+        v_store_part(y + j, n - j, largest(a, b, c));
+    }
+    for (; j < n; j++) {
+        float of_all[VL];
+        const float *from = x + j * step;
+        v_store(of_all, largest(v_set(from[0]), v_set(from[1]), v_set(from[2])));
+        y[j] = of_all[0];
+    }
 }
 
 /* Windows around `count` columns from column `left` on, of `rows` rows from output row `top` on. */
 V_INLINE void pool_windows(const windows *w, int64_t top, int64_t rows, int64_t left, int64_t count, float *y,
                            int64_t y_row) {
-    float x[ROOM];
+    float x[ROOM + 2 * VL];
     int64_t span = (count - 1) * w->step + 1, pitch = span + 2; /* with a neighbour on either side */
     int64_t first = left > 0 ? left - 1 : 0, end = left + span < w->width ? left + span + 1 : w->width;
     for (int64_t r = 0; r < rows; r++) {
@@ -71,9 +73,14 @@ V_INLINE void pool_windows(const windows *w, int64_t top, int64_t rows, int64_t 
         if (left + span == w->width)
             columns[span + 1] = columns[span];
     }
-    pool_along(x, rows * pitch - 2);
-    for (int64_t r = 0; r < rows; r++)
-        keep(x + r * pitch, w->step, count, y + r * y_row);
+    for (int64_t r = 0; r < rows; r++) {
+        if (w->step == 1)
+            pool_along(x + r * pitch, 1, count, y + r * y_row);
+        else if (w->step == 2)
+            pool_along(x + r * pitch, 2, count, y + r * y_row);
+        else
+            pool_along(x + r * pitch, w->step, count, y + r * y_row);
+    }
 }
 
 static int64_t lesser(int64_t a, int64_t b) {

@@ -5,6 +5,9 @@
  */
 #include "../simd/simd.h"
 
+/* Floats ahead of which the next channels are fetched, and in a cache line. */
+enum { AHEAD = 2048, LINE = 64 / (int)sizeof(float) };
+
 V_INLINE void clear(float *to, int64_t n) {
     int64_t i = 0;
     for (; i + VL <= n; i += VL)
@@ -16,6 +19,8 @@ V_INLINE void clear(float *to, int64_t n) {
 V_INLINE void copy(const float *x, int64_t n, float *to) {
     int64_t i = 0;
     for (; i + 4 * VL <= n; i += 4 * VL) {
+        for (int l = 0; l < 4 * VL; l += LINE)
+            __builtin_prefetch(x + i + AHEAD + l, 0, 2);
         UNROLL
         for (int v = 0; v < 4; v++)
             v_store(to + i + v * VL, v_load(x + i + v * VL));
@@ -37,14 +42,22 @@ V_INLINE void copy_channel(const atl_planes_args *a, const float *x, float *to) 
     clear(to + (until - top) * a->line, (end - until) * a->line);
 }
 
+V_INLINE void copy_vectors(const float *x, int64_t i, int64_t n, float *evens, float *odds) {
+    vf even, odd;
+    for (int l = 0; l < 2 * VL; l += LINE)
+        __builtin_prefetch(x + 2 * i + AHEAD + l, 0, 2);
+    v_load_pairs(x + 2 * i, n, &even, &odd);
+    v_store(evens + i, even);
+    v_store(odds + i, odd);
+}
+
 /* Pixels of even and of odd index. */
 V_INLINE void copy_pairs(const float *x, int64_t n, float *evens, float *odds) {
-    for (int64_t i = 0; 2 * i < n; i += VL) {
-        vf even, odd;
-        v_load_pairs(x + 2 * i, n - 2 * i, &even, &odd);
-        v_store(evens + i, even);
-        v_store(odds + i, odd);
-    }
+    int64_t i = 0;
+    for (; 2 * i + 2 * VL <= n; i += VL)
+        copy_vectors(x, i, 2 * VL, evens, odds);
+    if (2 * i < n)
+        copy_vectors(x, i, n - 2 * i, evens, odds);
 }
 
 /* Every stride-th pixel of a row, from column `from` on. */
