@@ -113,14 +113,19 @@ static void blend(const job *j, int64_t b, const float *w, int64_t first, int64_
                          op->conv.count, rows * n, n, j->run->y_row, w + op->factor + first, rows, j->stream);
 }
 
-/* There is a workspace for every thread. */
+/* There is a workspace for every thread. Groups are summed while they are in a cache. */
 static void sample_task(void *context, int64_t task, int slot) {
-    const job *j = context;
-    float *w = atl_run_workspace(j->run, slot);
-    convolve(j, task, w, slot, 0, 0);
-    sum(j, w, 0, j->op->conv.rows);
-    weigh(j, w);
-    blend(j, task, w, 0, j->op->conv.rows);
+    job j = *(const job *)context;
+    float *w = atl_run_workspace(j.run, slot);
+    j.pieces = j.op->conv.groups;
+    for (int64_t group = 0; group < j.pieces; group++) {
+        int64_t first, count;
+        convolve(&j, task, w, slot, group, 0);
+        atl_conv_range(&j.op->conv, group, j.pieces, &first, &count);
+        sum(&j, w, first, count);
+    }
+    weigh(&j, w);
+    blend(&j, task, w, 0, j.op->conv.rows);
 }
 
 static void convolve_task(void *context, int64_t task, int slot) {
