@@ -86,7 +86,7 @@ void atl_engine_release(atl_engine *engine) {
     atl_pool_destroy(engine->pool);
     for (atl_workspace *w = engine->workspaces, *next; w; w = next) {
         next = w->next;
-        free(w->memory);
+        atl_aligned_free(w->memory, w->size);
         free(w);
     }
     free(engine);
@@ -167,7 +167,7 @@ atl_workspace *atl_engine_borrow(atl_engine *engine, int64_t size) {
         atl_engine_return(engine, w);
         return NULL;
     }
-    free(w->memory);
+    atl_aligned_free(w->memory, w->size);
     w->memory = memory;
     w->size = size;
     return w;

@@ -79,10 +79,8 @@ static void free_layer(atl_layer *layer) {
         free(linear->weight);
         free(linear->bias);
         free(linear->scale);
-        for (atl_pack *pack = linear->packs, *next; pack; pack = next) {
-            next = pack->next;
-            free(pack);
-        }
+        for (atl_pack *pack = linear->packs; pack;)
+            pack = atl_pack_free(pack);
     }
     free(layer->linears);
     free(layer);

@@ -37,10 +37,14 @@ typedef struct atl_param_spec {
 /* A matrix product of the layer, with its weights packed per kernel format. */
 typedef struct atl_pack {
     struct atl_pack *next;
+    int64_t bytes; /* of all this */
     int mr;
     int64_t groups; /* 0 = panels of mr rows; else the tiles of a convolution, by group */
     _Alignas(64) float data[];
 } atl_pack;
+
+/* Returns the next one; pack may be NULL. */
+atl_pack *atl_pack_free(atl_pack *pack);
 
 typedef struct atl_linear {
     int64_t m, k;

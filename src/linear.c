@@ -31,10 +31,14 @@ static atl_pack *make_pack(const atl_linear *linear, int mr, int64_t groups) {
     int64_t floats, bytes;
     if (!atl_mul(atl_round_up(linear->m, mr), linear->k, &floats) || !atl_mul(floats, sizeof(float), &bytes))
         return NULL;
-    atl_pack *pack = bytes > INT64_MAX / 2 ? NULL : atl_aligned((int64_t)sizeof *pack + bytes);
+    if (bytes > INT64_MAX / 2)
+        return NULL;
+    bytes += (int64_t)sizeof(atl_pack);
+    atl_pack *pack = atl_aligned(bytes);
     if (!pack)
         return NULL;
-    memset(pack, 0, sizeof *pack + (size_t)bytes);
+    memset(pack, 0, (size_t)bytes);
+    pack->bytes = bytes;
     pack->mr = mr;
     pack->groups = groups;
     if (!groups)
@@ -42,6 +46,13 @@ static atl_pack *make_pack(const atl_linear *linear, int mr, int64_t groups) {
     for (int64_t g = 0; g < groups; g++)
         fill_tiles(linear, mr, g * (linear->m / groups), linear->m / groups, pack->data);
     return pack;
+}
+
+atl_pack *atl_pack_free(atl_pack *pack) {
+    atl_pack *next = pack ? pack->next : NULL;
+    if (pack)
+        atl_aligned_free(pack, pack->bytes);
+    return next;
 }
 
 static atl_pack *find_pack(atl_linear *linear, int mr, int64_t groups) {
@@ -68,7 +79,7 @@ static const float *pack_once(atl_linear *linear, int mr, int64_t groups) {
         made = NULL;
     }
     atl_fork_unlock();
-    free(made);
+    atl_pack_free(made);
     return pack->data;
 }
 

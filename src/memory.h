@@ -37,7 +37,9 @@ static inline int64_t atl_arena_floats(int64_t count) {
     return atl_round_up(count, ATL_ALIGN / (int64_t)sizeof(float));
 }
 
-/* `bytes` aligned to ATL_ALIGN, or NULL. Large ones are in huge pages where the system has them. Freed with free(). */
+/* `bytes` aligned to ATL_ALIGN, or NULL. Large ones are in huge pages where the system has them. */
 void *atl_aligned(int64_t bytes);
+/* Releases what was asked for with as many bytes; p may be NULL. */
+void atl_aligned_free(void *p, int64_t bytes);
 
 #endif
