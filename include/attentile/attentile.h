@@ -125,7 +125,7 @@ typedef void (*atl_parallel_for_fn)(void *host, int64_t count, void (*task)(void
 typedef struct atl_trace_event {
     const char *stage;   /* what its tasks do; static */
     int64_t tasks, task; /* of the stage, and which of them this was */
-    int shared;          /* 0: the stage's tasks stayed on one thread, being too small to share or just one */
+    int shared;          /* 0: the stage stayed on one thread, being too small to share or a single task */
     int64_t nanoseconds; /* that it took */
 } atl_trace_event;
 
@@ -143,10 +143,10 @@ typedef struct atl_engine_options {
     atl_parallel_for_fn parallel_for; /* a host's own thread pool, used instead of a team; it must not run more
                                          than `threads` tasks of one call at once. NULL = own team */
     void *parallel_for_host;          /* passed to parallel_for */
-    atl_trace_fn trace;               /* sees how runs are split, for a little time per task; NULL = nobody does. With a
-                           parallel_for that runs its tasks in turn, it sees how they would be for any number of
-                           threads */
-    void *trace_host;                 /* passed to trace */
+    /* Sees how runs are split, at the cost of two clock readings a task; NULL = nobody does. With a parallel_for that runs
+     * its tasks in turn it sees how they would be split for any number of threads. */
+    atl_trace_fn trace;
+    void *trace_host; /* passed to trace */
 } atl_engine_options;
 
 /* Fills in the defaults. */
@@ -378,8 +378,7 @@ typedef struct atl_attention_args {
     const uint8_t *mask; /* 0 = masked */
     int mask_rank;       /* 0 to 4 */
     int64_t mask_shape[4];
-    const float
-        *additive; /* added to the scaled logits; -inf masks as a 0 in `mask` does; below -6.9e29 all count alike */
+    const float *additive; /* added to the scaled logits; -inf masks as a 0 in `mask` does; below -6.9e29 all count alike */
     int additive_rank;
     int64_t additive_shape[4];
     float *map;              /* [batch, heads, queries, keys], dense; NULL = not wanted */

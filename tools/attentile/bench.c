@@ -106,7 +106,8 @@ const command_spec bench_command = {
         "process of its own). The bound is the larger of FLOPs by the multiply-add peak, an exponential counting as\n"
         "its instructions, and of bytes by the stream bandwidth: the best of reading, copying and copying with\n"
         "non-temporal stores, in buffers of the row's own size, which the caches may hold. Peak and bandwidth are\n"
-        "measured before each row, with as many threads. Compare numbers of one run on an idle machine only.\n"
+        "measured with as many threads, before each row and every half second while it is repeated. Compare numbers\n"
+        "of one run on an idle machine only.\n"
         "\n"
         "ATTENTILE_MAX_ISA chooses the instruction set, ATTENTILE_NUM_THREADS what all threads are.\n",
     .examples = "  attentile bench\n"

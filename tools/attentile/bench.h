@@ -76,7 +76,7 @@ int bench_case_outputs(bench_case *c);
 int bench_case_run(bench_case *c);
 void bench_case_free(bench_case *c);
 
-/* ---- bench_memory.c: peak memory, each row in a process of its own */
+/* ---- bench_memory.c, with Google Benchmark only: peak memory, each row in a process of its own */
 
 /* To be called while the process has no threads, and has the rows. DONE or FAILED. */
 int bench_memory_start(const bench_job *job);
@@ -84,10 +84,13 @@ int bench_memory_start(const bench_job *job);
 int64_t bench_memory_peak(const bench_case *c, int row, int threads);
 void bench_memory_stop(void);
 
-/* ---- bench_measure.c, which is there with Google Benchmark; bench_report.c; bench_plan.c */
+/* ---- bench_plan.c */
+
+int bench_plan_for(bench_job *job, int threads);
+
+/* ---- bench_measure.c and bench_report.c, with Google Benchmark only */
 
 int bench_measure(bench_job *job);
-int bench_plan_for(bench_job *job, int threads);
 
 /* A row as it was measured. */
 typedef struct bench_line {

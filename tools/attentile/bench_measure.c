@@ -11,18 +11,20 @@
 #include "machine.h"
 #include "shim.h"
 
-/* What the machine reaches with some number of threads. It is measured before every row and the best so far counts, as
- * disturbance only ever lowers it; streams only among rows of the same size. */
-typedef struct team {
-    int threads;
+/* What the machine reaches with a row's threads: measured before the row and every now and then while it is repeated, as
+ * machines have slow seconds, which have to lower both or neither. The best of them counts. */
+typedef struct yardstick {
     double fma_gflops, stream_gbs, stream_bytes;
-} team;
+    double when; /* the last of them was */
+} yardstick;
+
+#define INTERVAL 0.5 /* seconds */
 
 typedef struct session {
     bench_job *job;
-    team teams[BENCH_TEAMS];
     bench_case loaded;           /* one at a time */
     const struct entry *current; /* the entry that is loaded, or that has failed to */
+    yardstick machine;           /* for that row */
     double peak_bytes;           /* negative = unknown */
     int started, failed;
 } session;
@@ -32,27 +34,29 @@ typedef struct entry {
     session *session;
     const shape_row *row;
     int index; /* of the row */
-    team *team;
+    int threads;
 } entry;
 
 /* ---- loading ---- */
 
-static int measure_machine(session *s, team *t, double bytes) {
-    const double fma = machine_fma_gflops(s->job->machine.isa, t->threads);
-    const double stream = machine_stream_gbs(t->threads, &bytes);
-    const int larger = bytes != t->stream_bytes || stream > t->stream_gbs;
-    t->fma_gflops = fma > t->fma_gflops ? fma : t->fma_gflops;
-    t->stream_gbs = larger ? stream : t->stream_gbs;
-    t->stream_bytes = bytes;
+/* The least that the row's runs read and write. */
+static double bytes_of(const session *s, const shape_row *row) {
+    return s->loaded.info.bytes * (double)row->batch + (double)s->loaded.map_size;
+}
+
+/* 0, or -1 with the reason in s->loaded.problem. */
+static int measure_machine(session *s) {
+    yardstick *m = &s->machine;
+    m->stream_bytes = bytes_of(s, s->current->row);
+    const double fma = machine_fma_gflops(s->job->machine.isa, s->current->threads);
+    const double stream = machine_stream_gbs(s->current->threads, &m->stream_bytes);
+    m->fma_gflops = fma > m->fma_gflops ? fma : m->fma_gflops;
+    m->stream_gbs = stream > m->stream_gbs ? stream : m->stream_gbs;
+    m->when = machine_now();
     if (fma > 0 && stream > 0)
         return 0;
     snprintf(s->loaded.problem, sizeof s->loaded.problem, "this machine's peak or bandwidth cannot be measured");
     return -1;
-}
-
-/* The least that the row's runs read and write. */
-static double bytes_of(const session *s, const shape_row *row) {
-    return s->loaded.info.bytes * (double)row->batch + (double)s->loaded.map_size;
 }
 
 /* Returns whether it failed, with the reason in s->loaded.problem. A row that is too large for this machine is passed over: it has
@@ -61,23 +65,24 @@ static int load(session *s, const entry *e) {
     bench_case *c = &s->loaded;
     atl_engine_options options;
     atl_engine_options_init(&options);
-    options.threads = e->team->threads;
+    options.threads = e->threads;
     bench_case_free(c);
     malloc_trim(0); /* what others have freed is gone */
     s->current = e;
+    s->machine = (yardstick){0};
     s->peak_bytes = -1;
     if (bench_case_inputs(c, e->row) || bench_case_plan(c, &options))
         return 1;
     if (bench_case_check_memory(c))
         return 0;
-    s->peak_bytes = (double)bench_memory_peak(c, e->index, e->team->threads);
-    return bench_case_outputs(c) || measure_machine(s, e->team, bytes_of(s, e->row)) ||
+    s->peak_bytes = (double)bench_memory_peak(c, e->index, e->threads);
+    return bench_case_outputs(c) || measure_machine(s) ||
            bench_case_run(c); /* which makes the workspace, and wakes the team */
 }
 
 /* ---- the benchmark ---- */
 
-static void report(bench_state *state, const bench_line *line, const team *t) {
+static void report(bench_state *state, const bench_line *line, const yardstick *m) {
     char label[160];
     bench_counter(state, "GFLOP/s", line->gflops);
     bench_counter(state, "GB/s", line->gbs);
@@ -85,11 +90,11 @@ static void report(bench_state *state, const bench_line *line, const team *t) {
     bench_counter(state, "plan_ms", line->plan_seconds * 1e3);
     if (line->peak_mib >= 0)
         bench_counter(state, "peak_MiB", line->peak_mib);
-    bench_counter(state, "fma_GFLOP/s", t->fma_gflops);
-    bench_counter(state, "stream_GB/s", t->stream_gbs);
-    bench_counter(state, "stream_MiB", t->stream_bytes / 0x1p20);
+    bench_counter(state, "fma_GFLOP/s", m->fma_gflops);
+    bench_counter(state, "stream_GB/s", m->stream_gbs);
+    bench_counter(state, "stream_MiB", m->stream_bytes / 0x1p20);
     snprintf(label, sizeof label, "%s-bound: of %.1f GFLOP/s, and %.1f GB/s in %.4g MiB",
-             line->memory_bound ? "memory" : "FMA", t->fma_gflops, t->stream_gbs, t->stream_bytes / 0x1p20);
+             line->memory_bound ? "memory" : "FMA", m->fma_gflops, m->stream_gbs, m->stream_bytes / 0x1p20);
     bench_label(state, label);
 }
 
@@ -97,14 +102,14 @@ static void report(bench_state *state, const bench_line *line, const team *t) {
 static bench_line line_of(const entry *e, double seconds) {
     const session *s = e->session;
     const atl_plan_info *info = &s->loaded.info;
-    const team *t = e->team;
+    const yardstick *m = &s->machine;
     const double batch = (double)e->row->batch, flops = info->flops * batch, exps = info->exps * batch;
     const double bytes = bytes_of(s, e->row);
     const char *isa = s->job->machine.isa;
-    const double bound = machine_bound_seconds(isa, flops, exps, bytes, t->fma_gflops, t->stream_gbs);
-    const double compute = machine_bound_seconds(isa, flops, exps, 0, t->fma_gflops, t->stream_gbs);
+    const double bound = machine_bound_seconds(isa, flops, exps, bytes, m->fma_gflops, m->stream_gbs);
+    const double compute = machine_bound_seconds(isa, flops, exps, 0, m->fma_gflops, m->stream_gbs);
     return (bench_line){.row = e->row,
-                        .threads = t->threads,
+                        .threads = e->threads,
                         .seconds = seconds,
                         .gflops = flops / seconds * 1e-9,
                         .gbs = bytes / seconds * 1e-9,
@@ -119,10 +124,12 @@ static void body(bench_state *state, void *context) {
     session *s = e->session;
     bench_case *c = &s->loaded;
     if (s->current != e) {
-        progress("row %d of %d: %s, %d thread%s", e->index + 1, s->job->row_count, e->row->name, e->team->threads,
-                 e->team->threads == 1 ? "" : "s");
+        progress("row %d of %d: %s, %d thread%s", e->index + 1, s->job->row_count, e->row->name, e->threads,
+                 e->threads == 1 ? "" : "s");
         s->failed += load(s, e);
     }
+    if (!c->problem[0] && machine_now() - s->machine.when > INTERVAL)
+        s->failed += measure_machine(s) || bench_case_run(c); /* the caches are the row's again */
     while (!c->problem[0] && bench_next(state))
         s->failed += bench_case_run(c) != 0;
     if (c->problem[0]) {
@@ -130,7 +137,7 @@ static void body(bench_state *state, void *context) {
         return;
     }
     const bench_line line = line_of(e, bench_seconds(state));
-    report(state, &line, e->team);
+    report(state, &line, &s->machine);
 }
 
 static void print_done(void *context, double seconds) {
@@ -138,7 +145,7 @@ static void print_done(void *context, double seconds) {
     progress_clear();
     if (!s->started++)
         bench_print_head(s->job);
-    bench_line line = {.row = s->current->row, .threads = s->current->team->threads, .problem = s->loaded.problem};
+    bench_line line = {.row = s->current->row, .threads = s->current->threads, .problem = s->loaded.problem};
     if (!s->loaded.problem[0])
         line = line_of(s->current, seconds);
     bench_print_line(&line);
@@ -184,7 +191,7 @@ static void add_entries(session *s, entry *entries) {
         for (int t = 0; t < BENCH_TEAMS && job->threads[t]; t++) {
             char name[64];
             snprintf(name, sizeof name, "%s/t%d", job->rows[i].name, job->threads[t]);
-            entries[count] = (entry){s, &job->rows[i], i, &s->teams[t]};
+            entries[count] = (entry){s, &job->rows[i], i, job->threads[t]};
             bench_add(name, body, &entries[count++]);
         }
 }
@@ -203,8 +210,6 @@ int bench_measure(bench_job *job) {
         return failed("bench: out of memory, or Google Benchmark refuses its options");
     }
     s->job = job;
-    for (int t = 0; t < BENCH_TEAMS; t++)
-        s->teams[t].threads = job->threads[t];
     add_entries(s, entries);
     add_fingerprint(job);
     bench_run(json ? NULL : print_done, s);
