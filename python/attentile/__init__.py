@@ -17,8 +17,9 @@ from ._errors import (BadFormat, Error, FileFailure, InvalidArgument, OutOfMemor
 from ._layer import Layer, ParamValue, kinds
 from ._library import path as library_path
 from ._library import version as __version__
-from ._plan import Bound, MapLike, Plan, PlanInfo
+from ._options import MapLike, RowsLike
+from ._plan import Bound, Plan, PlanInfo
 
 __all__ = ["ArrayLike", "BadFormat", "Bound", "Engine", "EngineInfo", "Error", "FileFailure", "InvalidArgument", "Layer",
-           "MapLike", "OutOfMemory", "ParamValue", "Plan", "PlanInfo", "Status", "SupportsDLPack", "SystemFailure",
+           "MapLike", "OutOfMemory", "ParamValue", "Plan", "PlanInfo", "RowsLike", "Status", "SupportsDLPack", "SystemFailure",
            "Unsupported", "__version__", "attention", "default_engine", "kinds", "library_path"]

@@ -94,7 +94,6 @@ _handle, _status, _error = c_void_p, c_int, POINTER(Error)
 # What is called of libattentile, and of libattentile-io: result and arguments.
 CORE: dict[str, tuple[Any, list[Any]]] = {
     "atl_status_name": (c_char_p, [_status]),
-    "atl_version": (c_char_p, []),
     "atl_engine_create": (_status, [POINTER(EngineOptions), POINTER(_handle), _error]),
     "atl_engine_release": (None, [_handle]),
     "atl_engine_get_info": (_status, [_handle, POINTER(EngineInfo), _error]),

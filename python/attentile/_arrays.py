@@ -116,7 +116,7 @@ def as_mask(value: ArrayLike, name: str, additive: bool) -> numpy.typing.NDArray
         raise InvalidArgument(f"{name}: wrong dtype (expected {' or '.join(dtypes)}, got {dtype_text(array)})")
     if array.ndim > 4:
         raise InvalidArgument(f"{name}: wrong shape (expected at most 4 axes, got {shape_text(array.shape)})")
-    array = array[tuple(slice(0, 1) if step == 0 else slice(None) for step in array.strides)]
+    array = array[(..., *(slice(0, 1) if step == 0 else slice(None) for step in array.strides))]
     if not array.flags.c_contiguous:
         raise _stride_error(array, name)
     return array
@@ -124,7 +124,8 @@ def as_mask(value: ArrayLike, name: str, additive: bool) -> numpy.typing.NDArray
 
 def as_rows(value: Sequence[int] | ArrayLike) -> numpy.typing.NDArray[numpy.int64]:
     """Query positions, as the library reads them."""
-    rows = numpy.asarray(value if isinstance(value, (list, tuple, range)) else as_array(value, "map_rows"))  # type: ignore[arg-type]
+    listed = isinstance(value, (list, tuple, range))
+    rows = numpy.asarray(value) if listed else as_array(value, "map_rows")  # type: ignore[arg-type]
     if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
         raise InvalidArgument(f"map_rows: expected integers along one axis, got {rows.dtype} {shape_text(rows.shape)}")
     return numpy.ascontiguousarray(rows, numpy.int64)

@@ -7,10 +7,10 @@ import math
 from typing import Any, Sequence
 
 from . import _abi, _library
-from ._arrays import ArrayLike, FloatArray, as_floats, as_mask, as_rows, check_shape, empty, shape_text
+from ._arrays import ArrayLike, FloatArray, as_floats, check_shape, empty, shape_text
 from ._engine import Engine, default_engine
 from ._errors import InvalidArgument
-from ._plan import MapLike
+from ._options import MapLike, RowsLike, set_map, set_mask
 
 # Where batch, head, position and feature stand in a tensor of each layout.
 LAYOUTS = {"head-major": (0, 1, 2, 3), "token-major": (0, 2, 1, 3), "channel-major": (0, 1, 3, 2)}
@@ -30,7 +30,7 @@ def _strides(array: FloatArray, axes: Sequence[int], name: str) -> _abi.Attentio
 def attention(query: ArrayLike, key: ArrayLike, value: ArrayLike, *, scale: float | None = None,
               mask: ArrayLike | None = None, additive: ArrayLike | None = None, causal: bool = False,
               layout: str = "head-major", mask_zero: bool = False, out: ArrayLike | None = None, map: MapLike = None,
-              map_rows: Sequence[int] | ArrayLike | None = None, engine: Engine | None = None) -> Any:
+              map_rows: RowsLike = None, engine: Engine | None = None) -> Any:
     """softmax over keys of (scale * query . key + masks) * value, for each head of each sample.
 
     Returns the output, of query's layout: `out` itself where it is given, else a new array; with a map wanted,
@@ -85,10 +85,14 @@ def attention(query: ArrayLike, key: ArrayLike, value: ArrayLike, *, scale: floa
         setattr(args, name + "_strides", _strides(array, axes, name))
     args.scale = math.nan if scale is None else scale
     args.causal, args.mask_zero = causal, mask_zero
-    kept = _set_masks(args, mask, additive)
-    map, *more = _set_map(args, map, map_rows)
+    masks = [set_mask(args, name, one) for name, one in (("mask", mask), ("additive", additive)) if one is not None]
+    map, weights, rows = set_map(args, (batch, heads, queries, keys), map, map_rows)
+    if weights is not None:
+        if not weights.flags.c_contiguous:
+            raise InvalidArgument("map: expected a C-contiguous array")
+        args.map = weights.ctypes.data
     _library.call(_library.core.atl_attention, (engine or default_engine()).handle, ctypes.byref(args))
-    del kept, more  # alive until here
+    del masks, rows  # alive until here
     return out if map is None else (out, map)
 
 
@@ -97,34 +101,3 @@ def _check(array: FloatArray, axes: Sequence[int], sizes: Sequence[int], name: s
     for axis, size in zip(axes, sizes):
         expected[axis] = size
     check_shape(array, expected, name)
-
-
-def _set_masks(args: _abi.AttentionArgs, mask: ArrayLike | None, additive: ArrayLike | None) -> list[Any]:
-    kept = []
-    for name, one in (("mask", mask), ("additive", additive)):
-        if one is None:
-            continue
-        array = as_mask(one, name, additive=name == "additive")
-        setattr(args, name, array.ctypes.data)
-        setattr(args, name + "_rank", array.ndim)
-        getattr(args, name + "_shape")[:array.ndim] = array.shape
-        kept.append(array)
-    return kept
-
-
-def _set_map(args: _abi.AttentionArgs, map: MapLike, map_rows: Sequence[int] | ArrayLike | None) -> tuple[Any, ...]:
-    """What the caller gets as the map, None = not wanted; and what to keep."""
-    rows = None if map_rows is None else as_rows(map_rows)
-    if rows is None and (map is None or map is False):
-        return (None,)
-    if rows is not None:
-        args.map_rows, args.map_row_count = rows.ctypes.data, rows.size
-    shape = (args.batch, args.heads, args.queries if rows is None else rows.size, args.keys)
-    if map is None or isinstance(map, bool):
-        map = empty(shape)
-    array = as_floats(map, "map", writable=True)
-    check_shape(array, shape, "map")
-    if not array.flags.c_contiguous:
-        raise InvalidArgument("map: expected a C-contiguous array")
-    args.map = array.ctypes.data
-    return map, array, rows

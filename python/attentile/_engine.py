@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Sequence
 
 from . import _abi, _library
+from ._options import as_size
 
 if TYPE_CHECKING:
     from ._layer import Layer
@@ -54,7 +55,7 @@ class Engine:
 
     def __init__(self, threads: int = 0, *, bind: bool = False, max_isa: str | None = None) -> None:
         options = _library.defaults(_abi.EngineOptions)
-        options.threads, options.bind = threads, bind
+        options.threads, options.bind = as_size(threads, "threads", bits=32), bind
         options.max_isa = max_isa.encode() if max_isa is not None else None
         self._handle, self._release = _library.create(
             self, _library.core.atl_engine_create, _library.core.atl_engine_release, ctypes.byref(options))

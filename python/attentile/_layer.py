@@ -34,7 +34,7 @@ def _param_text(value: ParamValue) -> str:
         return value
     if isinstance(value, (bool, numpy.bool_)):
         return "true" if value else "false"
-    return _WORDS.get(value) or repr(value if isinstance(value, int) else float(value))
+    return str(int(value)) if isinstance(value, (int, numpy.integer)) else _WORDS.get(value) or repr(float(value))
 
 
 def _is_false(text: str | None) -> bool:

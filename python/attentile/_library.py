@@ -28,7 +28,8 @@ def _places() -> list[tuple[str, str, str]]:
         return [(_VARIABLE, chosen, _beside(pathlib.Path(chosen)))]
     package = pathlib.Path(__file__).resolve().parent
     built = package.parent.parent / "build" / "src"
-    return [("in the package", str(package / _SONAME), str(package / _IO_SONAME)),
+    wheel = package.parent / ".attentile.mesonpy.libs"  # where meson-python puts libraries
+    return [("in the wheel", str(wheel / _SONAME), str(wheel / _IO_SONAME)),
             ("in the build folder of the repository", str(built / _SONAME), str(built / "io" / _IO_SONAME)),
             ("of the system", _SONAME, _IO_SONAME)]
 
@@ -59,6 +60,7 @@ def _declare(library: ctypes.CDLL, functions: dict[str, tuple[Any, list[Any]]]) 
 
 
 def _version(library: ctypes.CDLL) -> str:
+    library.atl_version.restype = ctypes.c_char_p
     text: str = library.atl_version().decode()
     numbers = tuple(int(part) for part in text.split("."))
     if numbers < _abi.OLDEST or numbers[0] != _abi.OLDEST[0]:
@@ -81,9 +83,9 @@ def _read_defaults(library: ctypes.CDLL, options: type[ctypes.Structure], init: 
 
 core, io, path = _load()
 try:
+    version = _version(core)
     _declare(core, _abi.CORE)
     _declare(io, _abi.IO)
-    version = _version(core)
     _defaults = {options: _read_defaults(core, options, init) for options, init in _abi.DEFAULTS.items()}
 except AttributeError as missing:
     raise ImportError(f"attentile: {path}: the library is older than this package ({missing})") from None

@@ -5,18 +5,16 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import functools
-from typing import Any, Sequence, Union
+from typing import Any, Sequence
 
 import numpy.typing
 
 from . import _abi, _library
-from ._arrays import (ArrayLike, FloatArray, as_floats, as_mask, as_rows, check_shape, empty, sample_stride)
+from ._arrays import ArrayLike, FloatArray, as_floats, check_shape, empty, sample_stride
 from ._engine import Engine
 from ._errors import InvalidArgument
 from ._layer import Layer
-
-# map=True: a new array; an array: written there; None or False: not wanted.
-MapLike = Union[ArrayLike, bool, None]
+from ._options import MapLike, RowsLike, as_size, set_map, set_mask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,13 +83,13 @@ class Plan:
     """
 
     def __init__(self, engine: Engine, layer: Layer, shape: Sequence[int], *, key_length: int | None = None) -> None:
-        sizes, axis = [int(size) for size in shape], layer.batch_axis
+        sizes, axis = [as_size(size, "shape") for size in shape], layer.batch_axis
         if not 1 < len(sizes) <= _abi.MAX_RANK + 1:
             raise InvalidArgument(f"shape: expected {self._layout(axis)} with at most {_abi.MAX_RANK + 1} axes, "
                                   f"got {sizes}")
         options = _library.defaults(_abi.PlanOptions)
         options.reserve_batch = sizes.pop(axis)
-        options.key_length = key_length or 0
+        options.key_length = as_size(key_length or 0, "key_length")
         self._handle, _ = _library.create(
             self, _library.core.atl_plan_create, _library.core.atl_plan_release, layer.handle, engine.handle, len(sizes),
             (ctypes.c_int64 * len(sizes))(*sizes), ctypes.byref(options))
@@ -134,7 +132,7 @@ class Plan:
 
     def run(self, x: ArrayLike, out: ArrayLike | None = None, *, key: ArrayLike | None = None,
             value: ArrayLike | None = None, mask: ArrayLike | None = None, additive: ArrayLike | None = None,
-            map: MapLike = None, map_rows: Sequence[int] | ArrayLike | None = None) -> Any:
+            map: MapLike = None, map_rows: RowsLike = None) -> Any:
         """Computes the layer over x, of any batch, and returns y: `out` itself where it is given, else a new array.
 
         With a map wanted, (y, map). Nothing is copied, and the interpreter's lock is not held. Arrays are NumPy's, or
@@ -160,7 +158,7 @@ class Plan:
 
     def bind(self, x: ArrayLike, out: ArrayLike | None = None, *, key: ArrayLike | None = None,
              value: ArrayLike | None = None, mask: ArrayLike | None = None, additive: ArrayLike | None = None,
-             map: MapLike = None, map_rows: Sequence[int] | ArrayLike | None = None) -> Bound:
+             map: MapLike = None, map_rows: RowsLike = None) -> Bound:
         """As `run`, but returns an object whose calls run over the same arrays again and again, at the cost of the C call."""
         options, axis, info = _library.defaults(_abi.RunOptions), self._layer.batch_axis, self._info
         source = as_floats(x, "x")
@@ -171,8 +169,7 @@ class Plan:
         target = as_floats(out, "out", writable=True)
         check_shape(target, self._tensor_shape(info.output_shape, batch), "out")
         options.y_stride = sample_stride(target, axis, "out")
-        rows = None if map_rows is None else as_rows(map_rows)
-        map, weights = self._bind_map(options, batch, map, rows)
+        map, weights, rows = self._bind_map(options, batch, map, map_rows)
         inputs = self._bind_inputs(options, batch, key, value, mask, additive)
         error = _abi.Error()
         call = functools.partial(_library.run, self._handle, ctypes.c_int64(batch), _address(source), _address(target),
@@ -191,25 +188,14 @@ class Plan:
         check_shape(x, self._tensor_shape(shape, batch), "x", self._tensor_shape(shape, "batch"))
         return batch
 
-    def _bind_map(self, options: _abi.RunOptions, batch: int, map: MapLike, rows: numpy.typing.NDArray[Any] | None
-                  ) -> tuple[Any, FloatArray | None]:
-        """What the caller gets as the map, and the array behind it; None = not wanted."""
-        if map is None or map is False:
-            if rows is None:
-                return None, None
-            map = True
-        shape = self._info.map_shape
-        if not shape:
+    def _bind_map(self, options: _abi.RunOptions, batch: int, map: MapLike, map_rows: RowsLike) -> tuple[Any, ...]:
+        """What the caller gets as the map, the array behind it, the rows; None each = not wanted."""
+        if not self._info.map_shape and (map is not None and map is not False or map_rows is not None):
             raise InvalidArgument(f"map: {self._layer.kind} has none")
-        if rows is not None:
-            options.map_rows, options.map_row_count = rows.ctypes.data, rows.size
-            shape = (*shape[:-2], rows.size, shape[-1])
-        if map is True:
-            map = empty((batch, *shape))
-        array = as_floats(map, "map", writable=True)  # type: ignore[arg-type]
-        check_shape(array, (batch, *shape), "map")
-        options.map_stride = sample_stride(array, 0, "map")
-        return map, array
+        map, array, rows = set_map(options, (batch, *self._info.map_shape), map, map_rows)
+        if array is not None:
+            options.map_stride = sample_stride(array, 0, "map")
+        return map, array, rows
 
     def _bind_inputs(self, options: _abi.RunOptions, batch: int, key: ArrayLike | None, value: ArrayLike | None,
                      mask: ArrayLike | None, additive: ArrayLike | None) -> list[numpy.typing.NDArray[Any]]:
@@ -224,12 +210,10 @@ class Plan:
             if name in ("key", "value"):
                 array = as_floats(one, name)
                 check_shape(array, (batch, self._info.key_length, self._info.shape[1]), name)
+                setattr(options, name, array.ctypes.data)
                 setattr(options, name + "_stride", sample_stride(array, 0, name))
             else:
-                array = as_mask(one, name, additive=name == "additive")
-                setattr(options, name + "_rank", array.ndim)
-                getattr(options, name + "_shape")[:array.ndim] = array.shape
-            setattr(options, name, array.ctypes.data)
+                array = set_mask(options, name, one)
             keep.append(array)
         return keep
 

@@ -3,8 +3,8 @@
 # What has to be on the machine, for tools/quickstart and tools/test: found by what the build needs of it (a command,
 # a pkg-config module, a file), not by asking the package manager, so that a meson from pip counts as well as one from apt.
 
-# Debian's and Ubuntu's name | run (to build and run), test, optional, or emulated (other machines, for the long tests; optional as
-# well) | what for | how to find it
+# Debian's and Ubuntu's name | run (to build and run), test, optional, python (the Python package's tests) or emulated (other
+# machines, for the long tests), these two optional as well | what for | how to find it
 packages=(
     "gcc|run|the C compiler|have_command ${CC:-cc}"
     "libc6-dev|run|the C library's headers|have_libc_headers"
@@ -20,6 +20,9 @@ packages=(
     "python3|test|sums up the test results|have_command python3"
     "g++|run|the C++ compiler, for attentile bench|have_command ${CXX:-c++}"
     "libbenchmark-dev|run|Google Benchmark, for attentile bench|have_module benchmark"
+    "python3-numpy|python|the Python package|have_python_module numpy"
+    "python3-pytest|python|its tests|have_python_module pytest"
+    "python3-venv|python|a virtual environment to install its wheel in|have_python_module ensurepip"
     "qemu-user|emulated|other processors: old ones, and ARM64|have_command qemu-aarch64"
     "gcc-aarch64-linux-gnu|emulated|the cross compiler for ARM64|have_command aarch64-linux-gnu-gcc"
     "libc6-dev-arm64-cross|emulated|its C library|test -e /usr/aarch64-linux-gnu/lib/libc.a"
@@ -31,6 +34,10 @@ have_command() {
 
 have_module() {
     have_command pkg-config && pkg-config --exists "$1"
+}
+
+have_python_module() {
+    have_command python3 && python3 -c "import $1" 2>/dev/null
 }
 
 have_libc_headers() {
@@ -92,13 +99,13 @@ apt_install() {
 }
 
 # ensure_packages INSTALL KIND...: with INSTALL=yes installs what is missing; 1 when something required still is.
-# Packages of the kinds `optional` and `emulated` may stay away.
+# Packages of the kinds `optional`, `python` and `emulated` may stay away.
 ensure_packages() {
     local install=$1 required=() others=() kind missing_list
     shift
     for kind in "$@"; do
         case $kind in
-        optional | emulated) others+=("$kind") ;;
+        optional | python | emulated) others+=("$kind") ;;
         *) required+=("$kind") ;;
         esac
     done
