@@ -32,7 +32,8 @@ class Param(ctypes.Structure):
 
 class EngineOptions(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("threads", c_int), ("bind", c_int), ("max_isa", c_char_p),
-                ("parallel_for", c_void_p), ("parallel_for_host", c_void_p)]
+                ("parallel_for", c_void_p), ("parallel_for_host", c_void_p), ("trace", c_void_p),
+                ("trace_host", c_void_p)]
 
 
 class EngineInfo(ctypes.Structure):
