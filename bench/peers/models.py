@@ -208,14 +208,20 @@ def heads_of_one(t):
     return t.flatten(2).transpose(1, 2).unsqueeze(1)
 
 
+def attend_one_head(module, core, q, k, v):
+    """[B, N, c], and the map [B, N, N1] or None."""
+    o, weights = core(q, k, v, scale_of(module))
+    return o.squeeze(1), None if weights is None else weights.squeeze(1)
+
+
 def scale_of(module, default=1.0):
     return default if module.scale is None else module.scale
 
 
 def run_spatial(module, x, core):
     q, k, v = (heads_of_one(layer(x)) for layer in (module.query_conv, module.key_conv, module.value_conv))
-    o, weights = core(q, k, v, scale_of(module))
-    return module.gamma * o.squeeze(1).transpose(1, 2).reshape(x.shape) + x, weights
+    o, weights = attend_one_head(module, core, q, k, v)
+    return module.gamma * o.transpose(1, 2).reshape(x.shape) + x, weights
 
 
 def run_spatial_dense(module, x):
@@ -228,15 +234,15 @@ def run_spatial_dense(module, x):
 
 def run_channel(module, x, core):
     q, k, v = (layer(x).flatten(2).unsqueeze(1) for layer in (module.query_conv, module.key_conv, module.value_conv))
-    o, weights = core(q, k, v, scale_of(module))
+    o, weights = attend_one_head(module, core, q, k, v)
     rest = module.x_conv(x)
     return module.gamma * o.reshape(rest.shape) + rest, weights
 
 
 def run_non_local(module, x, core):
     q, k, v = (heads_of_one(part(x)) for part in (module.theta, module.phi, module.g))
-    o, weights = core(q, k, v, scale_of(module))
-    o = o.squeeze(1).transpose(1, 2).reshape((x.shape[0], -1) + x.shape[2:])
+    o, weights = attend_one_head(module, core, q, k, v)
+    o = o.transpose(1, 2).reshape((x.shape[0], -1) + x.shape[2:])
     return module.W(o) + x, weights
 
 

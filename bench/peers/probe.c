@@ -15,8 +15,8 @@ int main(int argc, char **argv) {
     }
     const double fma = machine_fma_gflops(argv[1], threads), stream = machine_stream_gbs(threads, &bytes);
     if (fma <= 0 || stream <= 0) {
-        fprintf(stderr, "machine-probe: this machine's peak or bandwidth cannot be measured (%s, %d threads)\n", argv[1],
-                threads);
+        fprintf(stderr, "machine-probe: this machine's peak or bandwidth cannot be measured (%s, %d threads)\n",
+                argv[1], threads);
         return 1;
     }
     /* Seconds of 1e9 exponentials at 1 GFLOP/s: the multiplications and additions that one counts as. */
