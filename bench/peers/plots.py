@@ -52,12 +52,12 @@ def ratio_figure(record):
     axes.barh(places, [v["ratio"] for _, v in found], color=OURS_COLOUR)
     axes.set_yticks(places, [row["name"] for row, _ in found])
     for place, (row, verdict) in enumerate(found):
-        axes.text(verdict["ratio"] * 1.01, place, f" {verdict['ratio']:.2f}× {results.fastest_peer(row)['name']}", va="center",
-                  fontsize=7)
+        axes.text(0.02, place, f"{verdict['ratio']:.2f}× {results.fastest_peer(row)['name']}", va="center", fontsize=7,
+                  color="white")
         if verdict["target"]:
             axes.plot([verdict["target"]] * 2, [place - 0.4, place + 0.4], color=TARGET_COLOUR, linewidth=1.5)
     axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_xlim(0, 1.25 * max([v["ratio"] for _, v in found] + [1]))
+    axes.set_xlim(0, 1.05 * max([max(v["ratio"], v["target"] or 0) for _, v in found] + [1]))
     axes.set_xlabel("time of the fastest peer / time of Attentile (red: target)")
     return figure
 
