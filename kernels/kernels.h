@@ -100,7 +100,9 @@ typedef struct atl_attend_args {
     float *scores, *weights; /* may be the same */
     const float *bias;
     int64_t bias_from;
-    int careful; /* the excluded are marked in the weights as -1 */
+    int careful;        /* the excluded are marked in the weights as -1 */
+    const float *ahead; /* a hint: with each key, what lies ahead_step floats further on is fetched; or NULL */
+    int64_t ahead_step;
 } atl_attend_args;
 typedef void atl_attend_fn(const atl_attend_args *args);
 

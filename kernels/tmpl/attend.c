@@ -23,6 +23,11 @@ V_INLINE void score_tile(int mr, int64_t j, int has_bias, const atl_attend_args 
                 v_store(scores + r * TILE_NR + lane, s[r][v]);
         }
     } while ((d0 += n) < b->d);
+    if (b->ahead) {
+        UNROLL
+        for (int r = 0; r < mr; r++)
+            __builtin_prefetch(b->ahead + (j + r) * b->ahead_step, 0, 2);
+    }
     EACH_VECTOR (mr) {
         if (has_bias)
             s[r][v] = biased(s[r][v], v_load(b->bias + (j + r) * TILE_NR + lane));

@@ -160,10 +160,28 @@ static void keep_nothing(const block_view *view, const atl_sight *s, int64_t nr,
         kept[i] = -INFINITY;
 }
 
-/* One block of keys over one head of a tile. */
-static void attend_block(const job *j, const query_tile *t, const head *head, const block_view *view, float *scratch,
-                         const float *lanes, float *state) {
+/* The part of keys and values needed after this block of the gth head that falls to the panel at p. */
+static void fetch_ahead(const job *j, const query_tile *t, int64_t g, const block_view *view, int64_t p,
+                        atl_attend_args *args) {
     const atl_attend_op *op = j->op;
+    int64_t block = g + 1 < t->heads ? view->block : view->block + 1, nr = j->kernels->attend.nr;
+    if (block * ATL_BLOCK >= op->keys || (op->causal && block * ATL_BLOCK >= t->from + t->used))
+        return;
+    head head = atl_attend_run_head(j, t->index + (g + 1) % t->heads);
+    int64_t panel = p / nr, keys = atl_ceil_div(atl_ceil_div(t->used, nr), 2); /* panels that fetch keys: half */
+    const atl_panels *panels = panel < keys ? &head.k : &head.v;
+    int64_t floats = atl_ceil_div((panel < keys ? op->d : op->c) * ATL_PANEL_ROW, keys);
+    args->ahead = atl_panels_block(j->run, head.b, panels, block) + panel % keys * floats;
+    args->ahead_step = atl_ceil_div(floats, args->keys);
+}
+
+/* One block of keys over the gth head of a tile. */
+static void attend_block(const job *j, const query_tile *t, int64_t g, const block_view *view, float *scratch,
+                         float *states) {
+    const atl_attend_op *op = j->op;
+    const head of = atl_attend_run_head(j, t->index + g), *head = &of;
+    const float *lanes = scratch + op->q_lanes + g * op->d * op->tile;
+    float *state = states + g * atl_tile_state(op);
     const float *k = atl_panels_block(j->run, head->b, &head->k, view->block);
     const float *v = atl_panels_block(j->run, head->b, &head->v, view->block);
     int64_t nr = j->kernels->attend.nr;
@@ -180,19 +198,20 @@ static void attend_block(const job *j, const query_tile *t, const head *head, co
             continue;
         if (s.biased < s.end && careful < 0)
             careful = view->excludes && !is_finite(j, v, view->keys);
-        j->kernels->attend.fn(
-            &(atl_attend_args){.q = lanes + p * op->d,
-                               .k = k + s.from,
-                               .v = v + s.from,
-                               .d = op->d,
-                               .c = op->c,
-                               .keys = s.end - s.from,
-                               .state = panel_state(op, state, p),
-                               .scores = scores,
-                               .weights = scratch + op->scores,
-                               .bias = s.biased < s.end ? view_bias(j, view, scratch, p) + s.from * nr : NULL,
-                               .bias_from = s.biased - s.from,
-                               .careful = careful > 0});
+        atl_attend_args args = {.q = lanes + p * op->d,
+                                .k = k + s.from,
+                                .v = v + s.from,
+                                .d = op->d,
+                                .c = op->c,
+                                .keys = s.end - s.from,
+                                .state = panel_state(op, state, p),
+                                .scores = scores,
+                                .weights = scratch + op->scores,
+                                .bias = s.biased < s.end ? view_bias(j, view, scratch, p) + s.from * nr : NULL,
+                                .bias_from = s.biased - s.from,
+                                .careful = careful > 0};
+        fetch_ahead(j, t, g, view, p, &args);
+        j->kernels->attend.fn(&args);
     }
 }
 
@@ -205,11 +224,8 @@ void atl_tile_attend(const job *j, const query_tile *t, int64_t chunk, float *sc
     for (int64_t block = first; block < end; block++) {
         block_view view;
         look_at_block(j, t, block, scratch, &view);
-        for (int64_t g = 0; g < t->heads; g++) {
-            head head = atl_attend_run_head(j, t->index + g);
-            attend_block(j, t, &head, &view, scratch, scratch + op->q_lanes + g * op->d * op->tile,
-                         states + g * atl_tile_state(op));
-        }
+        for (int64_t g = 0; g < t->heads; g++)
+            attend_block(j, t, g, &view, scratch, states);
     }
 }
 
