@@ -4,6 +4,7 @@
 #error "compile with -mavx2 -mfma and nothing above"
 #endif
 #include <immintrin.h>
+#include <string.h>
 
 #define VL        8
 #define TILE_MR   6
@@ -52,7 +53,7 @@ V_INLINE void v_store_part(float *p, int64_t n, vf a) {
 }
 V_INLINE vf v_load_bytes(const uint8_t *p, int64_t n) {
     uint64_t bytes = 0;
-    __builtin_memcpy(&bytes, p, n >= VL ? VL : (size_t)n);
+    memcpy(&bytes, p, n >= VL ? VL : (size_t)n);
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)bytes)));
 }
 typedef __m256 vm;

@@ -4,6 +4,7 @@
 #error "compile for aarch64"
 #endif
 #include <arm_neon.h>
+#include <string.h>
 
 #define VL        4
 #define TILE_MR   12
@@ -56,7 +57,7 @@ V_INLINE void v_store_part(float *p, int64_t n, vf a) {
 }
 V_INLINE vf v_load_bytes(const uint8_t *p, int64_t n) {
     uint32_t bytes = 0;
-    __builtin_memcpy(&bytes, p, n >= VL ? VL : (size_t)n);
+    memcpy(&bytes, p, n >= VL ? VL : (size_t)n);
     uint8x8_t eight = vreinterpret_u8_u32(vdup_n_u32(bytes));
     return vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(eight))));
 }

@@ -261,6 +261,11 @@ void atl_attend_describe(const atl_plan *plan, const atl_attend_op *op, atl_text
         (long long)op->heads, op->heads == 1 ? "" : "s", (long long)op->queries, (long long)op->keys, (long long)op->d,
         (long long)op->c, (long long)op->tile, ATL_BLOCK, (long long)op->chunks, op->chunks == 1 ? "" : "s",
         k->attend.variant, k->merge.variant, k->finish.variant);
-    if (plan->info.map_rank)
-        atl_text_add(text, "map: on request, recomputed by rows from max and sum (%s)\n", k->map.variant);
+    if (!plan->info.map_rank)
+        return;
+    atl_text_add(text, "map: on request, recomputed by rows from max and sum (%s)", k->map.variant);
+    if (op->kept_tile)
+        atl_text_add(text, "; the whole map of the scores of %lld queries at a time (%s)", (long long)op->kept_tile,
+                     k->map_scores.variant);
+    atl_text_add(text, "\n");
 }
