@@ -187,3 +187,18 @@ void case_expect_error(const char *what, atl_status got, atl_status want, const 
     for (int i = 0; words && words[i]; i++)
         cr_expect(strstr(error->message, words[i]), "%s: \"%s\" does not name %s", what, error->message, words[i]);
 }
+
+atl_tensor *case_tensor(layer_case *c, const char *name) {
+    for (size_t i = 0; i < c->weights.desc.tensor_count; i++)
+        if (strcmp(c->weights.tensors[i].name, name) == 0)
+            return &c->weights.tensors[i];
+    cr_assert_fail("no weight %s", name);
+    return NULL;
+}
+
+void case_refuse(const layer_case *c, const char *what, const char *const words[]) {
+    atl_layer *layer = NULL;
+    atl_error error = {0};
+    case_expect_error(what, atl_layer_create(&c->weights.desc, &layer, &error), ATL_INVALID_ARGUMENT, &error, words);
+    cr_expect_null(layer, "%s: a layer in spite of the error", what);
+}

@@ -73,4 +73,9 @@ void case_expect_error(const char *what, atl_status got, atl_status want, const 
                        const char *const words[]);
 #define CASE_WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
+/* The weight of this name, to be changed; there must be one. */
+atl_tensor *case_tensor(layer_case *c, const char *name);
+/* Expects that no layer is made of the weights, with an error that has all of these words. */
+void case_refuse(const layer_case *c, const char *what, const char *const words[]);
+
 #endif

@@ -12,21 +12,6 @@ static const char sub_line[] = "non-local sub 1 6x5x7 sub=1 bn=1 inner=3 g=4";
 
 /* ---------------------------------------------------------------- weights */
 
-static atl_tensor *tensor(layer_case *c, const char *name) {
-    for (size_t i = 0; i < c->weights.desc.tensor_count; i++)
-        if (strcmp(c->weights.tensors[i].name, name) == 0)
-            return &c->weights.tensors[i];
-    cr_assert_fail("no weight %s", name);
-    return NULL;
-}
-
-static void refuse(const layer_case *c, const char *what, const char *const words[]) {
-    atl_layer *layer = NULL;
-    atl_error error = {0};
-    case_expect_error(what, atl_layer_create(&c->weights.desc, &layer, &error), ATL_INVALID_ARGUMENT, &error, words);
-    cr_expect_null(layer, "%s: a layer in spite of the error", what);
-}
-
 /* Names that are changed, as many as there are, and what the error then has to say. */
 static const struct {
     const char *from[3], *to[3], *words[3];
@@ -49,9 +34,9 @@ Test(non_local, contradicting_names) {
         layer_case c;
         case_parse(&c, sub_line, 1);
         for (int k = 0; k < 3 && contradictions[i].from[k]; k++)
-            tensor(&c, contradictions[i].from[k])->name = contradictions[i].to[k];
-        refuse(&c, contradictions[i].to[0],
-               CASE_WORDS(contradictions[i].words[0], contradictions[i].words[1], contradictions[i].words[2]));
+            case_tensor(&c, contradictions[i].from[k])->name = contradictions[i].to[k];
+        case_refuse(&c, contradictions[i].to[0],
+                    CASE_WORDS(contradictions[i].words[0], contradictions[i].words[1], contradictions[i].words[2]));
         case_free(&c);
     }
 }
@@ -79,11 +64,11 @@ Test(non_local, contradicting_shapes) {
     for (size_t i = 0; i < sizeof wrong_shapes / sizeof *wrong_shapes; i++) {
         layer_case c;
         case_parse(&c, sub_line, 1);
-        atl_tensor *t = tensor(&c, wrong_shapes[i].name);
+        atl_tensor *t = case_tensor(&c, wrong_shapes[i].name);
         t->rank = wrong_shapes[i].rank;
         memcpy(t->shape, wrong_shapes[i].shape, sizeof wrong_shapes[i].shape);
-        refuse(&c, wrong_shapes[i].name,
-               CASE_WORDS(wrong_shapes[i].words[0], wrong_shapes[i].words[1], wrong_shapes[i].words[2]));
+        case_refuse(&c, wrong_shapes[i].name,
+                    CASE_WORDS(wrong_shapes[i].words[0], wrong_shapes[i].words[1], wrong_shapes[i].words[2]));
         case_free(&c);
     }
 }
@@ -95,7 +80,7 @@ Test(non_local, parameters) {
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         c.weights.desc.params = &wrong[i];
         c.weights.desc.param_count = 1;
-        refuse(&c, wrong[i].value, CASE_WORDS(wrong[i].name));
+        case_refuse(&c, wrong[i].value, CASE_WORDS(wrong[i].name));
     }
     case_free(&c);
 }
@@ -144,7 +129,7 @@ Test(non_local, linear_weights_take_every_rank) {
     layer_case c;
     case_parse(&c, sub_line, 1);
     for (size_t i = 0; i < 4; i++)
-        tensor(&c, names[i])->rank = 2;
+        case_tensor(&c, names[i])->rank = 2;
     case_rebuild(&c);
     atl_engine *engine = case_engine("scalar", 1);
     for (int i = 0; i < 3; i++) {

@@ -12,21 +12,6 @@ static const char plain_line[] = "cbam-res plain 1 5x6x7 out=4 k=3 hidden=2 sa=3
 
 /* ---------------------------------------------------------------- weights */
 
-static atl_tensor *tensor(layer_case *c, const char *name) {
-    for (size_t i = 0; i < c->weights.desc.tensor_count; i++)
-        if (strcmp(c->weights.tensors[i].name, name) == 0)
-            return &c->weights.tensors[i];
-    cr_assert_fail("no weight %s", name);
-    return NULL;
-}
-
-static void refuse(const layer_case *c, const char *what, const char *const words[]) {
-    atl_layer *layer = NULL;
-    atl_error error = {0};
-    case_expect_error(what, atl_layer_create(&c->weights.desc, &layer, &error), ATL_INVALID_ARGUMENT, &error, words);
-    cr_expect_null(layer, "%s: a layer in spite of the error", what);
-}
-
 /* Each weight with another shape, that of [4, 5, 3, 3] and so on being right. */
 static const struct {
     const char *name;
@@ -53,11 +38,11 @@ Test(residual, contradictions_name_both_sides) {
     for (size_t i = 0; i < sizeof wrong_shapes / sizeof *wrong_shapes; i++) {
         layer_case c;
         case_parse(&c, plain_line, 1);
-        atl_tensor *t = tensor(&c, wrong_shapes[i].name);
+        atl_tensor *t = case_tensor(&c, wrong_shapes[i].name);
         t->rank = wrong_shapes[i].rank;
         memcpy(t->shape, wrong_shapes[i].shape, sizeof wrong_shapes[i].shape);
-        refuse(&c, wrong_shapes[i].name,
-               CASE_WORDS(wrong_shapes[i].words[0], wrong_shapes[i].words[1], wrong_shapes[i].words[2]));
+        case_refuse(&c, wrong_shapes[i].name,
+                    CASE_WORDS(wrong_shapes[i].words[0], wrong_shapes[i].words[1], wrong_shapes[i].words[2]));
         case_free(&c);
     }
 }
@@ -78,7 +63,7 @@ Test(residual, weights_that_it_needs) {
         if (is_optional)
             case_rebuild(&c);
         else
-            refuse(&c, name, CASE_WORDS(name, "missing"));
+            case_refuse(&c, name, CASE_WORDS(name, "missing"));
         t->name = name;
     }
     case_free(&c);
@@ -109,7 +94,7 @@ Test(residual, parameters) {
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         c.weights.desc.params = &wrong[i];
         c.weights.desc.param_count = 1;
-        refuse(
+        case_refuse(
             &c, wrong[i].value,
             CASE_WORDS(wrong[i].name, strcmp(wrong[i].name, "stride") == 0 ? "a whole number from 1 on" : "expected"));
     }

@@ -12,21 +12,6 @@ static const char plain_line[] = "sk plain 1 8x6x7 m=2 groups=2 d=3";
 
 /* ---------------------------------------------------------------- weights */
 
-static atl_tensor *tensor(layer_case *c, const char *name) {
-    for (size_t i = 0; i < c->weights.desc.tensor_count; i++)
-        if (strcmp(c->weights.tensors[i].name, name) == 0)
-            return &c->weights.tensors[i];
-    cr_assert_fail("no weight %s", name);
-    return NULL;
-}
-
-static void refuse(const layer_case *c, const char *what, const char *const words[]) {
-    atl_layer *layer = NULL;
-    atl_error error = {0};
-    case_expect_error(what, atl_layer_create(&c->weights.desc, &layer, &error), ATL_INVALID_ARGUMENT, &error, words);
-    cr_expect_null(layer, "%s: a layer in spite of the error", what);
-}
-
 /* Each weight with another shape; [8, 4, 3, 3] and [8, 4, 5, 5] are right. */
 static const struct {
     const char *name;
@@ -52,11 +37,11 @@ Test(selective_kernel, contradictions_name_both_sides) {
     for (size_t i = 0; i < sizeof wrong_shapes / sizeof *wrong_shapes; i++) {
         layer_case c;
         case_parse(&c, plain_line, 1);
-        atl_tensor *t = tensor(&c, wrong_shapes[i].name);
+        atl_tensor *t = case_tensor(&c, wrong_shapes[i].name);
         t->rank = wrong_shapes[i].rank;
         memcpy(t->shape, wrong_shapes[i].shape, sizeof wrong_shapes[i].shape);
-        refuse(&c, wrong_shapes[i].name,
-               CASE_WORDS(wrong_shapes[i].words[0], wrong_shapes[i].words[1], wrong_shapes[i].words[2]));
+        case_refuse(&c, wrong_shapes[i].name,
+                    CASE_WORDS(wrong_shapes[i].words[0], wrong_shapes[i].words[1], wrong_shapes[i].words[2]));
         case_free(&c);
     }
 }
@@ -65,9 +50,9 @@ Test(selective_kernel, contradictions_name_both_sides) {
 Test(selective_kernel, groups_that_do_not_divide) {
     layer_case c;
     case_parse(&c, plain_line, 1);
-    tensor(&c, "convs.0.0.weight")->shape[1] = 3;
-    tensor(&c, "convs.1.0.weight")->shape[1] = 3;
-    refuse(&c, "3 of 8", CASE_WORDS("convs.0.0.weight", "3 channels of a group", "the 8 of the layer"));
+    case_tensor(&c, "convs.0.0.weight")->shape[1] = 3;
+    case_tensor(&c, "convs.1.0.weight")->shape[1] = 3;
+    case_refuse(&c, "3 of 8", CASE_WORDS("convs.0.0.weight", "3 channels of a group", "the 8 of the layer"));
     case_free(&c);
 }
 
@@ -82,7 +67,7 @@ Test(selective_kernel, weights_that_it_needs) {
         if (strcmp(strrchr(name, '.'), ".bias") == 0)
             case_rebuild(&c);
         else
-            refuse(&c, name, CASE_WORDS(name, "missing"));
+            case_refuse(&c, name, CASE_WORDS(name, "missing"));
         t->name = name;
     }
     case_free(&c);
@@ -94,9 +79,9 @@ Test(selective_kernel, part_of_a_batch_norm) {
     case_parse(&c, plain_line, 1);
     static const char *const names[] = {"convs.1.1.weight", "convs.1.1.running_mean", "convs.1.1.running_var"};
     for (int i = 0; i < 3; i++)
-        tensor(&c, names[i])->name = "another";
-    refuse(&c, "bias alone", CASE_WORDS("convs.1.1.weight: missing", "convs.1.1.bias"));
-    tensor(&c, "convs.1.1.bias")->name = "another";
+        case_tensor(&c, names[i])->name = "another";
+    case_refuse(&c, "bias alone", CASE_WORDS("convs.1.1.weight: missing", "convs.1.1.bias"));
+    case_tensor(&c, "convs.1.1.bias")->name = "another";
     case_rebuild(&c); /* none at all: that branch has none, the other keeps its own */
     case_free(&c);
 }
@@ -125,7 +110,7 @@ Test(selective_kernel, parameters) {
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         c.weights.desc.params = &wrong[i];
         c.weights.desc.param_count = 1;
-        refuse(&c, wrong[i].value, CASE_WORDS(wrong[i].name, "expected"));
+        case_refuse(&c, wrong[i].value, CASE_WORDS(wrong[i].name, "expected"));
     }
     case_free(&c);
 }
