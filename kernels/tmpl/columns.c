@@ -30,8 +30,8 @@ V_INLINE void transpose_tile(int whole, const float *x, int64_t rows, int64_t n,
 
 void KERNEL(transpose)(const float *x, int64_t rows, int64_t n, int64_t stride, const float *centre, float *out,
                        int64_t out_stride) {
-    for (int64_t i = 0; i < n; i += VL)
-        for (int64_t r = 0; r < rows; r += VL) {
+    for (int64_t r = 0; r < rows; r += VL)
+        for (int64_t i = 0; i < n; i += VL) {
             const float *from = x + r * stride + i, *mean = centre ? centre + r : 0;
             float *to = out + i * out_stride + r;
             if (r + VL <= rows && i + VL <= n)
