@@ -82,8 +82,10 @@ static void load_head(const job *j, const query_tile *t, const head *head, float
         int64_t i = t->from + p;
         n = atl_min(t->used - p, ATL_BLOCK - i % ATL_BLOCK); /* in panels, they end with a block */
         const float *q = query_rows(j, head, i, &row, &rows);
-        for (int64_t l = 0; l < d; l++)
+        for (int64_t l = 0; l < d; l++) {
+            atl_fetch_row_ahead(q, row, l, atl_min(d, rows), n);
             load_row(l < rows ? q + l * row : NULL, j->slope, n, nr, d, lanes + p * d + l * nr);
+        }
     }
     atl_lanes_clear(d, t->used, nr, lanes);
 }

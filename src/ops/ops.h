@@ -10,6 +10,7 @@
 
 #include "attentile/attentile.h"
 #include "kernels.h"
+#include "memory.h"
 #include "text.h"
 
 struct atl_run_state;
@@ -199,6 +200,13 @@ float *atl_panels_block(const struct atl_run_state *run, int64_t b, const atl_pa
 void atl_panels_copy_x(const struct atl_run_state *run, const atl_panels *panels);
 
 /* ---- lane panels [][k][nr]: positions as the gemm kernel takes them ---- */
+
+/* Fetches n floats of a row some rows behind row l of k, so that reading rows far apart waits for none. */
+static inline void atl_fetch_row_ahead(const float *x, int64_t x_row, int64_t l, int64_t k, int64_t n) {
+    enum { ROWS_AHEAD = 32 };
+    for (int64_t i = 0; i < n && l + ROWS_AHEAD < k; i += ATL_ALIGN / (int64_t)sizeof(float))
+        __builtin_prefetch(x + (l + ROWS_AHEAD) * x_row + i);
+}
 
 /* Copies n positions of k rows of x, x_row apart, to lanes from `lane` on. */
 void atl_lanes_copy(const float *x, int64_t x_row, int64_t k, int64_t n, int64_t lane, int64_t nr, float *lanes);
