@@ -16,7 +16,7 @@ void KERNEL(merge)(int64_t nr, int64_t c, atl_attend_state into, atl_attend_stat
 }
 
 /* Rows of an image are far apart: 32 lanes of each are done together. */
-enum { FINISH_NV = 32 / VL };
+enum { FINISH_NV = 32 / VL, ROWS_AHEAD = 24 };
 
 V_INLINE vf affine_row(vf z, const atl_affine *affine, int64_t r) {
     if (affine->bias)
@@ -32,6 +32,10 @@ V_INLINE void finish_lanes(int64_t nr, int64_t c, int64_t i, int64_t n, float ga
     for (int v = 0; v < FINISH_NV; v++)
         inverse[v] = v * VL < n ? v_div(v_set(1.0f), v_load(state.sum + i + v * VL)) : v_zero();
     for (int64_t r = 0; r < c; r++) {
+        for (int64_t a = 0; a < n && x && r + ROWS_AHEAD < c; a += 16) {
+            __builtin_prefetch(x + (r + ROWS_AHEAD) * x_stride + i + a);
+            __builtin_prefetch(y + (r + ROWS_AHEAD) * y_stride + i + a, 1);
+        }
         UNROLL
         for (int v = 0; v < FINISH_NV; v++) {
             int64_t at = i + v * VL;
