@@ -172,6 +172,7 @@ static void bench_attend(bench_state *state, atl_attend_fn *kernel, kernel_bench
                                           .d = s->d,
                                           .c = s->c,
                                           .keys = ATL_BLOCK,
+                                          .lanes = nr,
                                           .state = {max + p, sum + p, out + p * s->c},
                                           .scores = scores,
                                           .weights = scores});

@@ -96,6 +96,7 @@ typedef struct atl_attend_state {
 typedef struct atl_attend_args {
     const float *q, *k, *v;
     int64_t d, c, keys;
+    int64_t lanes; /* queries that exist: the first of nr; what is computed of the others means nothing */
     atl_attend_state state;
     float *scores, *weights; /* may be the same */
     const float *bias;

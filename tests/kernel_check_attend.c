@@ -111,9 +111,9 @@ void check_gemm(check *c, atl_gemm_fn *kernel, atl_gemm_fn *reference) {
 enum { BLOCKS = 3 };
 
 typedef struct attend_case {
-    int64_t d, c, lanes, keys[BLOCKS];
-    float *q, *k, *v; /* [d][lanes], [BLOCKS][d][ATL_PANEL_ROW], [BLOCKS][c][ATL_PANEL_ROW] */
-    float *bias;      /* of the first block, [keys][lanes], or NULL */
+    int64_t d, c, lanes, used, keys[BLOCKS]; /* `used` of the lanes are compared */
+    float *q, *k, *v;                        /* [d][lanes], [BLOCKS][d][ATL_PANEL_ROW], [BLOCKS][c][ATL_PANEL_ROW] */
+    float *bias;                             /* of the first block, [keys][lanes], or NULL */
     int64_t bias_from;
     int careful;
 } attend_case;
@@ -139,14 +139,18 @@ static void attend_block_with(check *c, const attend_case *t, int64_t block, int
     fn(args);
 }
 
-/* All blocks by one variant; out is [c + 2 + keys][lanes]: outputs, max, sum, scores of the first block. */
+/* All blocks by one variant; out is [c + 2 + keys][lanes]: outputs, max, sum, scores of the first block; zero in lanes that are not
+ * used. */
 static void attend_with(check *c, const atl_kernel_entry *entry, atl_attend_fn *fn, const attend_case *t, float *out) {
     int64_t nr = entry->nr;
     float *q = array(c, 3, t->d * nr), *scores = array(c, 4, ATL_BLOCK * nr), *o = array(c, 5, t->c * nr);
     float *weights = t->keys[0] % 2 ? scores : array(c, 10, ATL_BLOCK * nr);
     float max[MAX_LANES], sum[MAX_LANES];
     atl_attend_args args = {.q = q, .d = t->d, .c = t->c, .state = {max, sum, o}, .scores = scores, .weights = weights};
-    for (int64_t p = 0; p < t->lanes; p += nr) {
+    memset(out, 0, (size_t)attend_floats(t) * sizeof *out);
+    for (int64_t p = 0; p < t->used; p += nr) {
+        size_t bytes = (size_t)(t->used - p < nr ? t->used - p : nr) * sizeof *out;
+        args.lanes = (int64_t)(bytes / sizeof *out);
         pack_lanes(t->q, t->lanes, p, t->d, nr, q);
         memset(o, 0, (size_t)(t->c * nr) * sizeof *o);
         for (int64_t i = 0; i < nr; i++)
@@ -154,12 +158,12 @@ static void attend_with(check *c, const atl_kernel_entry *entry, atl_attend_fn *
         for (int64_t block = 0; block < BLOCKS; block++) {
             attend_block_with(c, t, block, p, nr, fn, &args);
             for (int64_t j = 0; j < t->keys[0] && block == 0; j++)
-                memcpy(out + (t->c + 2 + j) * t->lanes + p, scores + j * nr, (size_t)nr * sizeof *out);
+                memcpy(out + (t->c + 2 + j) * t->lanes + p, scores + j * nr, bytes);
         }
         for (int64_t r = 0; r < t->c; r++)
-            memcpy(out + r * t->lanes + p, o + r * nr, (size_t)nr * sizeof *out);
-        memcpy(out + t->c * t->lanes + p, max, (size_t)nr * sizeof *out);
-        memcpy(out + (t->c + 1) * t->lanes + p, sum, (size_t)nr * sizeof *out);
+            memcpy(out + r * t->lanes + p, o + r * nr, bytes);
+        memcpy(out + t->c * t->lanes + p, max, bytes);
+        memcpy(out + (t->c + 1) * t->lanes + p, sum, bytes);
     }
 }
 
@@ -177,6 +181,7 @@ static void attend_case_run(check *c, atl_attend_fn *kernel, atl_attend_fn *refe
     attend_case t = {.d = d, .c = channels, .lanes = c->entry->nr, .keys = {keys, pick(c, 1, ATL_BLOCK), 1}};
     if (d * channels > 4000) /* keep emulated fma affordable */
         t.keys[1] = 3;
+    t.used = pick(c, 1, t.lanes);
     int64_t floats = attend_floats(&t);
     t.q = array(c, 0, d * t.lanes);
     t.k = array(c, 1, BLOCKS * d * ATL_PANEL_ROW);

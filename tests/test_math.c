@@ -128,6 +128,7 @@ static void weights_of(const atl_kernels *table, const float *t, float *p) {
                                         .d = 1,
                                         .c = 1,
                                         .keys = 1,
+                                        .lanes = table->attend.nr,
                                         .state = {max, sum, out},
                                         .scores = scores,
                                         .weights = scores});

@@ -7,19 +7,19 @@
 #include "tile.h"
 
 /* Scores of keys [j, j + mr): rows = keys. The largest score per lane is folded into top. */
-V_INLINE void score_tile(int mr, int64_t j, int has_bias, const atl_attend_args *b, vf *top) {
+V_INLINE void score_tile(int mr, int64_t j, int nv, int has_bias, const atl_attend_args *b, vf *top) {
     tile s;
     float *scores = b->scores + j * TILE_NR;
     int64_t d0 = 0, n;
     do {
         n = b->d - d0 < ATL_BLOCK ? b->d - d0 : ATL_BLOCK;
-        tile_product(mr, b->k + d0 * ATL_PANEL_ROW + j, 1, ATL_PANEL_ROW, b->q + d0 * TILE_NR, TILE_NR, n, s);
+        tile_product(mr, nv, b->k + d0 * ATL_PANEL_ROW + j, 1, ATL_PANEL_ROW, b->q + d0 * TILE_NR, TILE_NR, n, s);
         if (d0) {
-            EACH_VECTOR (mr)
+            EACH_VECTOR (mr, nv)
                 s[r][v] = v_add(v_load(scores + r * TILE_NR + lane), s[r][v]);
         }
         if (d0 + n < b->d) {
-            EACH_VECTOR (mr)
+            EACH_VECTOR (mr, nv)
                 v_store(scores + r * TILE_NR + lane, s[r][v]);
         }
     } while ((d0 += n) < b->d);
@@ -28,7 +28,7 @@ V_INLINE void score_tile(int mr, int64_t j, int has_bias, const atl_attend_args 
         for (int r = 0; r < mr; r++)
             __builtin_prefetch(b->ahead + (j + r) * b->ahead_step, 0, 2);
     }
-    EACH_VECTOR (mr) {
+    EACH_VECTOR (mr, nv) {
         if (has_bias)
             s[r][v] = biased(s[r][v], v_load(b->bias + (j + r) * TILE_NR + lane));
         top[v] = v_max(s[r][v], top[v]);
@@ -36,22 +36,17 @@ V_INLINE void score_tile(int mr, int64_t j, int has_bias, const atl_attend_args 
     }
 }
 
-V_INLINE void biased_tile(int mr, int64_t i, const atl_attend_args *b, vf *top) {
-    score_tile(mr, b->bias_from + i, 1, b, top);
+V_INLINE void biased_tile(int mr, int64_t i, int nv, const atl_attend_args *b, vf *top) {
+    score_tile(mr, b->bias_from + i, nv, 1, b, top);
 }
 
 /* out = fma(out, alpha, block) for channels [i, i + mr): rows = channels. */
-V_INLINE void value_tile(int mr, int64_t i, const atl_attend_args *b, const vf *alpha, float *out) {
+V_INLINE void value_tile(int mr, int64_t i, int nv, const atl_attend_args *b, const vf *alpha, float *out) {
     tile acc;
-    tile_product(mr, b->v + i * ATL_PANEL_ROW, ATL_PANEL_ROW, 1, b->weights, TILE_NR, b->keys, acc);
-    UNROLL
-    for (int r = 0; r < mr; r++) {
-        UNROLL
-        for (int v = 0; v < TILE_NV; v++) {
-            float *to = out + (i + r) * TILE_NR + v * VL;
-            v_store(to, v_fma(v_load(to), alpha[v], acc[r][v]));
-        }
-    }
+    tile_product(mr, nv, b->v + i * ATL_PANEL_ROW, ATL_PANEL_ROW, 1, b->weights, TILE_NR, b->keys, acc);
+    float *to = out + i * TILE_NR;
+    EACH_VECTOR (mr, nv)
+        v_store(to + r * TILE_NR + lane, v_fma(v_load(to + r * TILE_NR + lane), alpha[v], acc[r][v]));
 }
 
 /* The same for one channel, where the values of excluded keys may be anything: rare, so simple. */
@@ -68,10 +63,10 @@ static void value_row_careful(const atl_attend_args *b, int64_t i, const vf *alp
 }
 
 /* The weights of keys [from, to), whose sums per lane are added in order. */
-V_INLINE void weigh(const atl_attend_args *b, int marks, int64_t from, int64_t to, const vf *top, vf *sum) {
+V_INLINE void weigh(const atl_attend_args *b, int nv, int marks, int64_t from, int64_t to, const vf *top, vf *sum) {
     for (int64_t j = from; j < to; j++) {
         UNROLL
-        for (int v = 0; v < TILE_NV; v++) {
+        for (int v = 0; v < nv; v++) {
             int64_t at = j * TILE_NR + v * VL;
             vf p = v_exp2_weight(v_sub(v_load(b->scores + at), top[v]));
             sum[v] = v_add(sum[v], p);
@@ -80,36 +75,38 @@ V_INLINE void weigh(const atl_attend_args *b, int marks, int64_t from, int64_t t
     }
 }
 
-V_INLINE void attend_keys(const atl_attend_args *b, int careful) {
+V_INLINE void attend_keys(const atl_attend_args *b, int nv, int careful) {
     vf top[TILE_NV], alpha[TILE_NV], sum[TILE_NV];
     int64_t plain = b->bias ? b->bias_from : b->keys;
     UNROLL
-    for (int i = 0; i < TILE_NV; i++) {
+    for (int i = 0; i < nv; i++) {
         top[i] = v_load(b->state.max + i * VL);
         sum[i] = v_zero();
     }
-    FOR_TILES(plain, score_tile, 0, b, top);
-    FOR_TILES(b->keys - plain, biased_tile, b, top);
+    FOR_TILES(plain, score_tile, nv, 0, b, top);
+    FOR_TILES(b->keys - plain, biased_tile, nv, b, top);
     UNROLL
-    for (int i = 0; i < TILE_NV; i++) {
+    for (int i = 0; i < nv; i++) {
         alpha[i] = rescale(v_load(b->state.max + i * VL), top[i]);
         v_store(b->state.max + i * VL, top[i]);
     }
-    weigh(b, 0, 0, careful ? plain : b->keys, top, sum);
+    weigh(b, nv, 0, 0, careful ? plain : b->keys, top, sum);
     if (careful)
-        weigh(b, 1, plain, b->keys, top, sum);
+        weigh(b, nv, 1, plain, b->keys, top, sum);
     UNROLL
-    for (int i = 0; i < TILE_NV; i++)
+    for (int i = 0; i < nv; i++)
         v_store(b->state.sum + i * VL, v_fma(v_load(b->state.sum + i * VL), alpha[i], sum[i]));
     for (int64_t i = 0; i < b->c && careful; i++)
         value_row_careful(b, i, alpha, b->state.out);
     if (!careful)
-        FOR_TILES(b->c, value_tile, b, alpha, b->state.out);
+        FOR_TILES(b->c, value_tile, nv, b, alpha, b->state.out);
 }
 
 void TILE_KERNEL(attend)(const atl_attend_args *args) {
     if (args->bias && args->careful)
-        attend_keys(args, 1);
+        attend_keys(args, TILE_NV, 1);
+    else if (args->lanes > HALF_NV * VL)
+        attend_keys(args, TILE_NV, 0);
     else
-        attend_keys(args, 0);
+        attend_keys(args, HALF_NV, 0);
 }

@@ -7,10 +7,10 @@
 V_INLINE void map_tile(int mr, const float *q, const float *k, int64_t d, int64_t keys, const float *max,
                        const float *inverse, const float *bias, float *map, int64_t stride, int stream) {
     tile total;
-    tile_product(mr, q, 1, TILE_MR, k, ATL_PANEL_ROW, d < ATL_BLOCK ? d : ATL_BLOCK, total);
+    tile_product(mr, TILE_NV, q, 1, TILE_MR, k, ATL_PANEL_ROW, d < ATL_BLOCK ? d : ATL_BLOCK, total);
     for (int64_t d0 = ATL_BLOCK; d0 < d; d0 += ATL_BLOCK) {
         tile acc;
-        tile_product(mr, q + d0 * TILE_MR, 1, TILE_MR, k + d0 * ATL_PANEL_ROW, ATL_PANEL_ROW,
+        tile_product(mr, TILE_NV, q + d0 * TILE_MR, 1, TILE_MR, k + d0 * ATL_PANEL_ROW, ATL_PANEL_ROW,
                      d - d0 < ATL_BLOCK ? d - d0 : ATL_BLOCK, acc);
         UNROLL
         for (int r = 0; r < mr; r++) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The register tile that all products are made of: acc[r][v] = sum over l < n of a[l*a_step + r*a_row] * b[l*b_step + v*VL],
- * from zero and in order. With `mr` a constant, everything is unrolled and acc lives in registers. A template
- * that defines TILE_AHEAD has rows of a fetched so many steps before they are needed.
+ * from zero and in order, for r < mr and v < nv. With these constants, everything is unrolled and acc lives in registers.
+ * A template that defines TILE_AHEAD has rows of a fetched so many steps before they are needed.
  */
 #ifndef ATL_TILE_H
 #define ATL_TILE_H
@@ -16,18 +16,21 @@
 typedef vf tile[TILE_MR][TILE_NV];
 
 /* For each vector of a tile: r is its row, v its number, lane its first lane. */
-#define EACH_VECTOR(mr)                                                                                                \
+#define EACH_VECTOR(mr, nv)                                                                                            \
     UNROLL                                                                                                             \
     for (int r = 0; r < (mr); r++)                                                                                     \
         UNROLL                                                                                                         \
-    for (int v = 0, lane = 0; v < TILE_NV; v++, lane += VL)
+    for (int v = 0, lane = 0; v < (nv); v++, lane += VL)
 
-V_INLINE void tile_product(int mr, const float *a, int64_t a_row, int64_t a_step, const float *b, int64_t b_step,
-                           int64_t n, tile acc) {
+/* Vectors of a panel that has no more than half of its lanes. */
+#define HALF_NV (TILE_NV / 2)
+
+V_INLINE void tile_product(int mr, int nv, const float *a, int64_t a_row, int64_t a_step, const float *b,
+                           int64_t b_step, int64_t n, tile acc) {
     UNROLL
     for (int r = 0; r < mr; r++) {
         UNROLL
-        for (int v = 0; v < TILE_NV; v++)
+        for (int v = 0; v < nv; v++)
             acc[r][v] = v_zero();
     }
     for (int64_t l = 0; l < n; l++) {
@@ -35,13 +38,13 @@ V_INLINE void tile_product(int mr, const float *a, int64_t a_row, int64_t a_step
         if (TILE_AHEAD)
             __builtin_prefetch(a + (l + TILE_AHEAD) * a_step);
         UNROLL
-        for (int v = 0; v < TILE_NV; v++)
+        for (int v = 0; v < nv; v++)
             lanes[v] = v_load(b + l * b_step + v * VL);
         UNROLL
         for (int r = 0; r < mr; r++) {
             vf row = v_set(a[l * a_step + r * a_row]);
             UNROLL
-            for (int v = 0; v < TILE_NV; v++)
+            for (int v = 0; v < nv; v++)
                 acc[r][v] = v_fma(row, lanes[v], acc[r][v]);
         }
     }

@@ -206,6 +206,7 @@ static void attend_block(const job *j, const query_tile *t, int64_t g, const blo
                                 .d = op->d,
                                 .c = op->c,
                                 .keys = s.end - s.from,
+                                .lanes = atl_min(nr, t->used - p),
                                 .state = panel_state(op, state, p),
                                 .scores = scores,
                                 .weights = scratch + op->scores,
