@@ -30,6 +30,15 @@ typedef struct job {
     int64_t width, strips; /* rows of a task, tasks of these */
 } job;
 
+/* n positions of k rows of a panel as one tile of rows or a part of it; whole tiles of the most frequent height are copied
+ * without a call. */
+static void pack_tile(const float *panel, int64_t k, int64_t n, int64_t mr, float *to) {
+    for (int64_t l = 0; l < k && n == 12 && mr == 12; l++)
+        memcpy(to + l * 12, panel + l * ATL_PANEL_ROW, 12 * sizeof(float));
+    for (int64_t l = 0; l < k && (n != 12 || mr != 12); l++)
+        memcpy(to + l * mr, panel + l * ATL_PANEL_ROW, (size_t)n * sizeof(float));
+}
+
 /* `count` rows from `from` on, counted from sample b on, as tiles [ceil(count/mr)][k][mr]; what is past count is not written. */
 static void pack_rows(const job *j, int64_t b, int64_t from, int64_t count, int64_t mr, float *rows) {
     const atl_join_op *op = j->op;
@@ -37,9 +46,7 @@ static void pack_rows(const job *j, int64_t b, int64_t from, int64_t count, int6
         int64_t sample = b + (from + i) / op->positions, at = (from + i) % op->positions;
         n = atl_min(atl_min(mr - i % mr, count - i), atl_min(op->positions - at, ATL_BLOCK - at % ATL_BLOCK));
         const float *panel = atl_panels_block(j->run, sample, &op->from, at / ATL_BLOCK) + at % ATL_BLOCK;
-        float *to = rows + i / mr * mr * op->k + i % mr;
-        for (int64_t l = 0; l < op->k; l++)
-            memcpy(to + l * mr, panel + l * ATL_PANEL_ROW, (size_t)n * sizeof(float));
+        pack_tile(panel, op->k, n, mr, rows + i / mr * mr * op->k + i % mr);
     }
 }
 
