@@ -70,7 +70,8 @@ static atl_status plan_output(atl_plan *plan, atl_linear *values, atl_channel_at
     const atl_kernels *k = &plan->engine->kernels;
     atl_status status;
     if (op->fold) {
-        status = atl_reserve_sample(plan, &op->mixed, op->channels + 1, op->row, 1, error);
+        status = atl_reserve_sample(plan, &op->mixed, op->channels + 1, atl_ceil_div(op->outputs, OUTPUT_ROWS),
+                                    OUTPUT_ROWS, error);
     } else {
         op->project_values = (atl_project_op){.source = ATL_SOURCE_X, .positions = plan->positions};
         status = atl_project_plan(plan, values, &op->project_values, error);
@@ -173,6 +174,12 @@ static void score_panel(const job *j, float *w, int64_t first, float *inner) {
     j->kernels->gemm.fn(&g);
 }
 
+/* Columns of M^T, and of the row below, from output i on: [][channels + 1][OUTPUT_ROWS], so that what the rows of an output
+ * task read lies together. */
+static float *mixed_columns(const atl_channel_attend_op *op, float *w, int64_t i) {
+    return w + op->mixed + i / OUTPUT_ROWS * OUTPUT_ROWS * (op->channels + 1) + i % OUTPUT_ROWS;
+}
+
 /* Columns [first, first + n) of M^T = Wv^T (gamma A)^T + Wx^T; in a row below, the bias gamma A bv + bx. */
 static void mix_panel(const job *j, float *w, int64_t first, int64_t n, float *inner) {
     const atl_channel_attend_op *op = j->op;
@@ -182,8 +189,8 @@ static void mix_panel(const job *j, float *w, int64_t first, int64_t n, float *i
     g.a = op->value, g.a_step = op->channels;
     g.b = inner, g.b_row = nr;
     g.residual = op->skip + first, g.residual_row = op->row;
-    g.y = g.sums = w + op->mixed + first;
-    g.y_row = g.sums_row = op->row;
+    g.y = g.sums = mixed_columns(op, w, first);
+    g.y_row = g.sums_row = OUTPUT_ROWS;
     j->kernels->gemm.fn(&g);
     if (!op->value_bias)
         return;
@@ -191,7 +198,7 @@ static void mix_panel(const job *j, float *w, int64_t first, int64_t n, float *i
     g.a = op->value_bias, g.a_step = 1;
     g.residual = NULL;
     g.lane_bias = op->skip_bias ? op->skip_bias + first : NULL;
-    g.y = g.sums = w + op->mixed + op->channels * op->row + first;
+    g.y = g.sums = mixed_columns(op, w, first) + op->channels * OUTPUT_ROWS;
     j->kernels->gemm.fn(&g);
 }
 
@@ -233,8 +240,6 @@ static void output_strip(void *context, int64_t task, int slot) {
     int64_t count = atl_min(j->width, run->plan->positions - from);
     float *scratch = atl_run_scratch(run, slot), *lanes = scratch + op->lanes, *w = atl_run_workspace(run, b);
     atl_sample sample = atl_run_sample(run, b);
-    const float *mixed = op->fold ? w + op->mixed : op->skip;
-    const float *bias = op->fold && op->value_bias ? mixed + c * op->row : op->skip_bias;
     atl_lanes_copy(sample.x + from, run->x_row, c, count, 0, nr, lanes);
     atl_lanes_clear(c, count, nr, lanes);
     for (int64_t i = 0; i < op->outputs; i += OUTPUT_ROWS) {
@@ -251,9 +256,12 @@ static void output_strip(void *context, int64_t task, int slot) {
             j->kernels->scale.fn(y, y, count, g.m, run->y_row, run->y_row, op->gammas, 0, NULL, NULL, NULL);
         }
         g.k = c;
-        g.a = mixed + i;
+        g.a = op->fold ? mixed_columns(op, w, i) : op->skip + i;
+        g.a_step = op->fold ? OUTPUT_ROWS : op->row;
         g.b_row = nr;
-        g.row_bias = bias ? bias + i : NULL;
+        g.row_bias = op->skip_bias ? op->skip_bias + i : NULL;
+        if (op->fold && op->value_bias)
+            g.row_bias = g.a + c * OUTPUT_ROWS;
         output_rows(j, &g, lanes, nr * c, !op->fold, y, count);
     }
 }
