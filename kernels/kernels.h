@@ -77,6 +77,7 @@ typedef struct atl_gemm {
     float *sums; /* for k > ATL_BLOCK: m rows of nr lanes between blocks; y itself where it has room for nr lanes and is
                     not the residual */
     int64_t sums_row;
+    int stream; /* writes whole panels past the caches: y and y_row are then multiples of a cache line */
 } atl_gemm;
 typedef void atl_gemm_fn(const atl_gemm *g);
 

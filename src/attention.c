@@ -243,6 +243,7 @@ static atl_status bind(atl_run_state *run, const atl_attention_args *a, atl_erro
     o.map_rows = a->map_rows;
     o.map_row_count = a->map_row_count;
     run->batch = a->batch;
+    run->total = a->batch;
     run->first = (atl_sample){.x = a->query, .y = a->output, .map = a->map, .key = a->key, .value = a->value};
     run->x_stride = a->query_strides.batch;
     run->y_stride = a->output_strides.batch;

@@ -69,6 +69,7 @@ typedef struct atl_mask_steps {
 typedef struct atl_run_state {
     const atl_plan *plan;
     int64_t batch;
+    int64_t total;       /* samples of the run that this is a part of */
     const char *samples; /* of sample_size bytes each; NULL = dense from `first` on */
     size_t sample_size;
     atl_sample first;
@@ -109,6 +110,9 @@ typedef struct atl_schedule {
     int stream; /* input and output exceed the last-level cache: write past it, and read ahead meanwhile */
 } atl_schedule;
 atl_schedule atl_run_schedule(const atl_run_state *run);
+/* Whether a product writes rows of the output, from y on, past the caches by whole cache lines: where input and output, which are
+ * read and written once, fill most of the last-level cache. */
+int atl_run_streams(const atl_run_state *run, const float *y);
 /* Fewer samples than this for each thread may be split. */
 enum { ATL_ENOUGH_SAMPLES = 4 };
 

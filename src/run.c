@@ -129,13 +129,21 @@ void atl_run_stage(const atl_run_state *run, const char *stage, atl_task_fn *fun
 /* Below, rows are mostly ragged ends of cache lines. */
 enum { STREAM_MIN_POSITIONS = 256 };
 
+static int64_t output_bytes(const atl_run_state *run) {
+    return run->total * run->plan->channels * run->plan->positions * (int64_t)sizeof(float);
+}
+
 atl_schedule atl_run_schedule(const atl_run_state *run) {
     const atl_plan *plan = run->plan;
     int64_t threads = atl_pool_threads(plan->engine->pool), batch = run->batch;
-    int64_t output = batch * plan->channels * plan->positions * (int64_t)sizeof(float);
     return (atl_schedule){
         .whole = threads == 1 || plan->small || batch % threads == 0 || batch >= ATL_ENOUGH_SAMPLES * threads,
-        .stream = 2 * output > atl_engine_cache(plan->engine) && plan->positions >= STREAM_MIN_POSITIONS};
+        .stream = 2 * output_bytes(run) > atl_engine_cache(plan->engine) && plan->positions >= STREAM_MIN_POSITIONS};
+}
+
+int atl_run_streams(const atl_run_state *run, const float *y) {
+    return 4 * output_bytes(run) > atl_engine_cache(run->plan->engine) &&
+           ((uintptr_t)y | (uintptr_t)run->y_row * sizeof(float)) % ATL_ALIGN == 0;
 }
 
 /* ---- the workspace ---- */
@@ -260,7 +268,7 @@ atl_status atl_run(const atl_plan *plan, int64_t batch, const float *x, float *y
         status = check_batch(plan, batch, error);
     if (status != ATL_OK)
         return status;
-    atl_run_state run = {.plan = plan, .batch = batch, .first = {.x = x, .y = y, .map = map}};
+    atl_run_state run = {.plan = plan, .batch = batch, .total = batch, .first = {.x = x, .y = y, .map = map}};
     status = atl_bind_map(&run, map != NULL, &o, error);
     if (status == ATL_OK)
         status = set_strides(&run, &o, error);
@@ -288,6 +296,7 @@ atl_status atl_run_samples(const atl_plan *plan, int64_t batch, const atl_sample
         return atl_fail(error, ATL_INVALID_ARGUMENT, "x_stride, y_stride, map_stride: expected 0 with samples");
     atl_run_state run = {.plan = plan,
                          .batch = batch,
+                         .total = batch,
                          .samples = (const char *)samples,
                          .sample_size = sample_size,
                          .x_row = plan->positions,

@@ -72,6 +72,7 @@ static void gemm_with(check *c, const atl_kernel_entry *entry, atl_gemm_fn *fn, 
         call.lane_bias = g->lane_bias ? g->lane_bias + p : NULL;
         call.residual = g->residual ? g->residual + p : NULL;
         call.y = out + p;
+        call.stream = g->lanes % 16 == 0 && (uintptr_t)out % 64 == 0;
         fn(&call);
     }
 }
@@ -83,6 +84,8 @@ void check_gemm(check *c, atl_gemm_fn *kernel, atl_gemm_fn *reference) {
             g.m = size;
             g.k = pick(c, 1, 40);
         }
+        if (size % 2)
+            g.lanes = ceil_to(g.lanes, 16);
         float *a = array(c, 0, g.m * g.k), *b = array(c, 1, g.k * g.lanes), *bias = array(c, 5, g.m + g.lanes);
         float *out = array(c, 6, g.m * g.lanes), *want = array(c, 7, g.m * g.lanes);
         fill_plain(c, a, g.m * g.k, 1.0f);

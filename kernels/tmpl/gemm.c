@@ -31,7 +31,10 @@ V_INLINE void add_terms(int mr, int nv, int64_t i, const atl_gemm *g, tile sum) 
 
 V_INLINE void store_sums(int mr, int nv, int64_t i, const atl_gemm *g, tile sum) {
     float *y = g->y + i * g->y_row;
-    if (g->n == TILE_NR) {
+    if (g->n == TILE_NR && g->stream) {
+        EACH_VECTOR (mr, nv)
+            v_stream(y + r * g->y_row + lane, sum[r][v]);
+    } else if (g->n == TILE_NR) {
         EACH_VECTOR (mr, nv)
             v_store(y + r * g->y_row + lane, sum[r][v]);
     } else {
@@ -67,4 +70,6 @@ void TILE_KERNEL(gemm)(const atl_gemm *g) {
         else
             FOR_TILES(g->m, gemm_tile, HALF_NV, g, l, n);
     }
+    if (g->stream)
+        v_stream_end();
 }

@@ -255,6 +255,7 @@ static void output_strip(void *context, int64_t task, int slot) {
             output_rows(j, &g, v, nr, 0, y, count);
             j->kernels->scale.fn(y, y, count, g.m, run->y_row, run->y_row, op->gammas, 0, NULL, NULL, NULL);
         }
+        g.stream = atl_run_streams(run, y);
         g.k = c;
         g.a = op->fold ? mixed_columns(op, w, i) : op->skip + i;
         g.a_step = op->fold ? OUTPUT_ROWS : op->row;

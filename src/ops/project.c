@@ -144,6 +144,7 @@ static void multiply_span(const job *j, const atl_project_op *op, atl_gemm *g, i
     if (op->into_y) {
         g->y = sample.y + m * run->y_row + s->from;
         g->y_row = run->y_row;
+        g->stream = atl_run_streams(run, g->y);
         g->residual = op->residual ? sample.x + m * run->x_row + s->from : NULL;
         g->residual_row = run->x_row;
     } else {
