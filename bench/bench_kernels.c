@@ -196,7 +196,7 @@ static void bench_finish(bench_state *state, atl_finish_fn *kernel, kernel_bench
     float *x = array(b, c * n), *y = array(b, c * n);
     const atl_affine affine = {0};
     while (bench_next(state))
-        kernel(nr, c, nr, 0.5f, &affine, finished, x, n, y, n);
+        kernel(nr, c, nr, 0.5f, &affine, finished, x, n, y, n, 0);
     report_bytes(state, 12.0 * (double)(c * nr));
 }
 

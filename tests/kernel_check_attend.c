@@ -263,7 +263,12 @@ void check_merge(check *c, atl_merge_fn *kernel, atl_merge_fn *reference) {
 
 void check_finish(check *c, atl_finish_fn *kernel, atl_finish_fn *reference) {
     for (int64_t channels = 1; channels <= 257; channels = next_size(c, channels)) {
-        int64_t nr = 32, n = pick(c, 1, nr), stride = n + pick(c, 0, 5), floats = (channels - 1) * stride + n;
+        int64_t nr = 32, n = pick(c, 1, nr), stride = n + pick(c, 0, 5);
+        if (channels % 2) {
+            n = nr;
+            stride = pick(c, 2, 3) * 16;
+        }
+        int64_t floats = (channels - 1) * stride + n;
         float *state = array(c, 0, (channels + 2) * nr), *x = array(c, 1, floats), *y = array(c, 2, floats);
         float *want = array(c, 3, floats), *rows = array(c, 4, 3 * channels);
         const atl_affine affines[] = {
@@ -274,15 +279,16 @@ void check_finish(check *c, atl_finish_fn *kernel, atl_finish_fn *reference) {
         fill_plain(c, rows, 3 * channels, 2.0f);
         memset(y, 0, (size_t)floats * sizeof *y);
         memset(want, 0, (size_t)floats * sizeof *y);
-        kernel(nr, channels, n, 0.7f, affine, state_of(state, nr, channels), x, stride, y, stride);
-        reference(nr, channels, n, 0.7f, affine, state_of(state, nr, channels), x, stride, want, stride);
+        int stream = channels % 2 && (uintptr_t)y % 64 == 0;
+        kernel(nr, channels, n, 0.7f, affine, state_of(state, nr, channels), x, stride, y, stride, stream);
+        reference(nr, channels, n, 0.7f, affine, state_of(state, nr, channels), x, stride, want, stride, 0);
         verdict(c, same_bits(c, y, want, floats), "c %lld n %lld", (long long)channels, (long long)n);
-        kernel(nr, channels, n, 0.7f, affine, state_of(state, nr, channels), x, stride, x, stride);
+        kernel(nr, channels, n, 0.7f, affine, state_of(state, nr, channels), x, stride, x, stride, 0);
         for (int64_t r = 0; r < channels; r++)
             verdict(c, same_bits(c, x + r * stride, want + r * stride, n), "c %lld n %lld in place",
                     (long long)channels, (long long)n);
-        kernel(nr, channels, n, 0.0f, NULL, state_of(state, nr, channels), NULL, 0, y, stride);
-        reference(nr, channels, n, 0.0f, NULL, state_of(state, nr, channels), NULL, 0, want, stride);
+        kernel(nr, channels, n, 0.0f, NULL, state_of(state, nr, channels), NULL, 0, y, stride, 0);
+        reference(nr, channels, n, 0.0f, NULL, state_of(state, nr, channels), NULL, 0, want, stride, 0);
         verdict(c, same_bits(c, y, want, floats), "c %lld n %lld without x", (long long)channels, (long long)n);
     }
 }

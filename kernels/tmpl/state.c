@@ -26,7 +26,8 @@ V_INLINE vf affine_row(vf z, const atl_affine *affine, int64_t r) {
 
 /* The first n <= 32 of the lanes from i on. */
 V_INLINE void finish_lanes(int64_t nr, int64_t c, int64_t i, int64_t n, float gamma, const atl_affine *affine,
-                           atl_attend_state state, const float *x, int64_t x_stride, float *y, int64_t y_stride) {
+                           atl_attend_state state, const float *x, int64_t x_stride, float *y, int64_t y_stride,
+                           int stream) {
     vf inverse[FINISH_NV];
     UNROLL
     for (int v = 0; v < FINISH_NV; v++)
@@ -34,7 +35,8 @@ V_INLINE void finish_lanes(int64_t nr, int64_t c, int64_t i, int64_t n, float ga
     for (int64_t r = 0; r < c; r++) {
         for (int64_t a = 0; a < n && x && r + ROWS_AHEAD < c; a += 16) {
             __builtin_prefetch(x + (r + ROWS_AHEAD) * x_stride + i + a);
-            __builtin_prefetch(y + (r + ROWS_AHEAD) * y_stride + i + a, 1);
+            if (!stream)
+                __builtin_prefetch(y + (r + ROWS_AHEAD) * y_stride + i + a, 1);
         }
         UNROLL
         for (int v = 0; v < FINISH_NV; v++) {
@@ -45,17 +47,22 @@ V_INLINE void finish_lanes(int64_t nr, int64_t c, int64_t i, int64_t n, float ga
             vf end = v_add(out, v_zero());
             if (x)
                 end = v_fma(v_set(gamma), affine_row(out, affine, r), v_load_part(x + r * x_stride + at, n - v * VL));
-            v_store_part(y + r * y_stride + at, n - v * VL, end);
+            if (stream && n == FINISH_NV * VL)
+                v_stream(y + r * y_stride + at, end);
+            else
+                v_store_part(y + r * y_stride + at, n - v * VL, end);
         }
     }
 }
 
 void KERNEL(finish)(int64_t nr, int64_t c, int64_t n, float gamma, const atl_affine *affine, atl_attend_state state,
-                    const float *x, int64_t x_stride, float *y, int64_t y_stride) {
+                    const float *x, int64_t x_stride, float *y, int64_t y_stride, int stream) {
     for (int64_t i = 0; i < n; i += FINISH_NV * VL) {
         if (n - i >= FINISH_NV * VL)
-            finish_lanes(nr, c, i, FINISH_NV * VL, gamma, affine, state, x, x_stride, y, y_stride);
+            finish_lanes(nr, c, i, FINISH_NV * VL, gamma, affine, state, x, x_stride, y, y_stride, stream);
         else
-            finish_lanes(nr, c, i, n - i, gamma, affine, state, x, x_stride, y, y_stride);
+            finish_lanes(nr, c, i, n - i, gamma, affine, state, x, x_stride, y, y_stride, stream);
     }
+    if (stream)
+        v_stream_end();
 }

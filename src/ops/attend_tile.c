@@ -241,10 +241,10 @@ static void store_panel(const job *j, const query_tile *t, const head *head, int
     if (op->into_y) {
         atl_sample sample = atl_run_sample(run, head->b);
         j->kernels->finish.fn(nr, op->c, n, op->gamma, &op->affine, state, sample.x + i, run->x_row, sample.y + i,
-                              run->y_row);
+                              run->y_row, atl_run_streams(run, sample.y + i));
     } else {
         float *to = atl_panels_block(run, head->b, &head->to, i / ATL_BLOCK) + i % ATL_BLOCK;
-        j->kernels->finish.fn(nr, op->c, n, 0.0f, NULL, state, NULL, 0, to, ATL_PANEL_ROW);
+        j->kernels->finish.fn(nr, op->c, n, 0.0f, NULL, state, NULL, 0, to, ATL_PANEL_ROW, 0);
     }
 }
 
