@@ -18,7 +18,7 @@ Test(command, help_names_every_subcommand_and_option) {
          "Exit status", "Examples:"},
         {"bench --help", "--filter", "--suite", "--shapes", "--threads", "--repetitions", "--list", "--plan-for",
          "--json", "Examples:"},
-        {"demo --help", "--image", "--size", "--threads", "--output-dir", "Examples:"},
+        {"demo --help", "--image", "--size", "--html", "--patience", "Examples:"},
     };
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         const outcome *o = shell("\"$A\" %s", words[i][0]);

@@ -3,8 +3,8 @@
 # What has to be on the machine, for tools/quickstart and tools/test: found by what the build needs of it (a command,
 # a pkg-config module, a file), not by asking the package manager, so that a meson from pip counts as well as one from apt.
 
-# Debian's and Ubuntu's name | run (to build and run), test, optional, python (the Python package's tests) or emulated (other
-# machines, for the long tests), these two optional as well | what for | how to find it
+# Debian's and Ubuntu's name | run (to build and run), test, or, not required: python (the Python package's tests), browser (to look
+# at the demo's page), emulated (other machines, for the long tests) | what for | how to find it
 packages=(
     "gcc|run|the C compiler|have_command ${CC:-cc}"
     "libc6-dev|run|the C library's headers|have_libc_headers"
@@ -15,7 +15,6 @@ packages=(
     "libjansson-dev|run|JSON that the command prints|have_module jansson"
     "libpng-dev|run|PNG pictures of the demo|have_module libpng"
     "libjpeg-dev|run|JPEG pictures of the demo|have_module libjpeg"
-    "python-matplotlib-data|optional|the demo's sample photograph|have_photograph"
     "libcriterion-dev|test|the test framework|have_module criterion"
     "python3|test|sums up the test results|have_command python3"
     "g++|run|the C++ compiler, for attentile bench|have_command ${CXX:-c++}"
@@ -23,6 +22,8 @@ packages=(
     "python3-numpy|python|the Python package|have_python_module numpy"
     "python3-pytest|python|its tests|have_python_module pytest"
     "python3-venv|python|a virtual environment to install its wheel in|have_python_module ensurepip"
+    "chromium|browser|looks at the demo's page|have_chromium"
+    "chromium-driver|browser|steers it|have_command chromedriver"
     "qemu-user|emulated|other processors: old ones, and ARM64|have_command qemu-aarch64"
     "gcc-aarch64-linux-gnu|emulated|the cross compiler for ARM64|have_command aarch64-linux-gnu-gcc"
     "libc6-dev-arm64-cross|emulated|its C library|test -e /usr/aarch64-linux-gnu/lib/libc.a"
@@ -55,13 +56,8 @@ have_ninja() {
     have_command ninja || have_command ninja-build || have_command samu
 }
 
-have_photograph() {
-    local file
-    for file in /usr/share/matplotlib/mpl-data/sample_data/grace_hopper.{jpg,png} \
-        /usr/share/matplotlib/sample_data/grace_hopper.jpg; do
-        [[ -r $file ]] && return
-    done
-    return 1
+have_chromium() {
+    have_command chromium || have_command chromium-browser || have_command google-chrome
 }
 
 # find_missing KIND... sets `missing` to the packages of these kinds that were not found, and says what they are for.
@@ -99,13 +95,13 @@ apt_install() {
 }
 
 # ensure_packages INSTALL KIND...: with INSTALL=yes installs what is missing; 1 when something required still is.
-# Packages of the kinds `optional`, `python` and `emulated` may stay away.
+# Packages of the kinds `python`, `browser` and `emulated` may stay away.
 ensure_packages() {
     local install=$1 required=() others=() kind missing_list
     shift
     for kind in "$@"; do
         case $kind in
-        optional | python | emulated) others+=("$kind") ;;
+        python | browser | emulated) others+=("$kind") ;;
         *) required+=("$kind") ;;
         esac
     done
@@ -124,12 +120,13 @@ ensure_packages() {
             return 1
         fi
     fi
-    ((${#others[@]})) || return 0
-    missing_list=$(find_missing "${others[@]}")
-    if [[ -n $missing_list && $install == yes ]]; then
-        printf 'Missing, but not required:\n%s\n' "$missing_list"
-        find_missing "${others[@]}" >/dev/null
-        apt_install "${missing[@]}" || echo "Going on without."
-    fi
+    for kind in "${others[@]}"; do # one by one: a system may have no package of a name, and apt then installs nothing
+        missing_list=$(find_missing "$kind")
+        if [[ -n $missing_list && $install == yes ]]; then
+            printf 'Missing, but not required:\n%s\n' "$missing_list"
+            find_missing "$kind" >/dev/null
+            apt_install "${missing[@]}" || echo "Going on without."
+        fi
+    done
     return 0
 }
