@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `attentile demo`, and the pictures it reads and writes (tools/attentile/image*.c is linked into this test). */
+#include <fcntl.h>
 #include <math.h>
+#include <pty.h>
 #include <png.h>
 #include <stdio.h>
 
@@ -85,6 +87,31 @@ Test(command_demo, a_line_for_every_kind_and_a_page) {
     cr_expect_null(strpbrk(o->out, "\r\033"), "a pipe gets whole lines");
 }
 
+/* On a terminal bars tell how far the demo is, and leave no trace. */
+Test(command_demo, bars_on_a_terminal) {
+    static char seen[1 << 16];
+    int terminal, other;
+    cr_assert_eq(openpty(&terminal, &other, NULL, NULL, NULL), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        const int nowhere = open("/dev/null", O_WRONLY);
+        if (chdir(folder) == 0 && dup2(nowhere, 1) == 1 && dup2(other, 2) == 2)
+            execl(getenv("ATTENTILE_COMMAND"), "attentile", "demo", "--size=16", (char *)NULL);
+        _exit(126);
+    }
+    close(other);
+    size_t length = 0;
+    for (ssize_t got;
+         (got = read(terminal, seen + length, sizeof seen - 1 - length)) > 0;) /* until the other side is closed */
+        length += (size_t)got;
+    int status;
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_expect_eq(status, 0);
+    cr_expect(strstr(seen, "[........................]   0 % se"), "\"%s\"", seen);
+    cr_expect(strstr(seen, "[#####################...]  90 % denoising"), "\"%s\"", seen);
+    cr_expect_str_eq(seen + length - 4, "\r\033[K");
+}
+
 /* The photograph's noise goes, by about as much as is known of non-local means. */
 Test(command_demo, denoises) {
     const outcome *o = shell("\"$A\" demo --size 96");
@@ -139,7 +166,7 @@ Test(command_demo, refusals) {
     put_file("cut.png", "\211PNG\r\n\032\n\0\0\0\rIHDR", 16);
     put_file("cut.jpg", "\377\330\377\340\0\020JFIF", 10);
     expect_error(shell("\"$A\" demo --size 16 --image text.png"), 1, "text.png: not a picture", "text");
-    expect_error(shell("\"$A\" demo --size 16 --image cut.png"), 1, "cut.png: broken PNG", "cut PNG");
+    expect_error(shell("\"$A\" demo --size 16 --image cut.png"), 1, "cut.png: broken PNG: the file ends early", "cut PNG");
     expect_error(shell("\"$A\" demo --size 16 --image cut.jpg"), 1, "cut.jpg: broken JPEG", "cut JPEG");
     expect_error(shell("\"$A\" demo --size 16 --image absent.png"), 1, "absent.png: ", "absent");
     expect_error(shell("\"$A\" demo --size 16 --image ."), 1, ".: ", "folder");

@@ -79,8 +79,9 @@ static void run_block(const float *picture, double h, float *y, float *map) {
     atl_engine_release(engine);
 }
 
-/* Logits up to |p|^2 / h^2 = 122 in float32, whose rounding the exponential turns into relative errors of the weights. */
-#define TOLERANCE 1e-4
+/* Of a logit, which the exponential turns into a relative error of a weight: u (sqrt(K) + 4) sum |ab|, u = 2^-24, with K = 76 terms
+ * and a sum of at most 3 |p|^2 / h^2 = 3 * 75 / (75 * 0.81 sigma^2). */
+#define TOLERANCE (0x1p-24 * (sqrt(76) + 4) * 3 / (0.81 * (25.0 / 255) * (25.0 / 255)))
 
 Test(denoise, the_block_is_non_local_means) {
     static float truth[3 * POSITIONS], noisy[3 * POSITIONS], y[DENOISE_CHANNELS * POSITIONS],

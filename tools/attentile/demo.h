@@ -97,6 +97,7 @@ typedef struct demo_run {
     const float *x;
     int tokens;         /* x and y are [positions, channels] */
     const char *task;   /* what a progress bar calls it; NULL = no bar */
+    double done;        /* share of the demo that came before */
     atl_engine *engine; /* its own, whose workspaces go with it: each line tells its own memory */
     atl_layer *layer;
     atl_plan *plan;

@@ -113,7 +113,7 @@ static int check(demo *demo, const demo_run *run, demo_line *line) {
     const double plain = demo_run_error_share(run, demo->rows, NULL);
     if (run_with_map(demo, run) != DONE)
         return FAILED;
-    progress_bar(1, "denoising: the float64 oracle");
+    progress_bar(run->done, "denoising: the float64 oracle");
     const double mapped = demo_run_error_share(run, demo->rows, demo->map);
     if (plain < 0 || mapped < 0)
         return failed("denoising: no memory for the oracle");
@@ -147,7 +147,8 @@ int demo_denoise(demo *demo) {
     demo_line *line = &demo->denoising;
     line->kind = "non-local";
     line->pairs = (double)demo->sample.positions * (double)demo->sample.positions;
-    progress_bar(0, "denoising");
+    d->run.done = (double)demo->line_count / (demo->line_count + 1);
+    progress_bar(d->run.done, "denoising");
     int code = demo_run_measure(demo, &d->run, line);
     if (code == DONE)
         code = keep_pictures(demo, d);

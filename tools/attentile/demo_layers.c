@@ -109,6 +109,7 @@ static int show(demo *demo, const demo_example *example, double done) {
         return failed("out of memory");
     s->example = example;
     s->run.task = example->kind;
+    s->run.done = done;
     progress_bar(done, "%s", example->kind);
     int code = make_input(demo, s);
     if (code == DONE)
@@ -137,7 +138,8 @@ int demo_layers(demo *demo) {
     demo_print_head();
     for (int i = 0; i < kinds && code == DONE; i++) {
         const demo_example *example = demo_find_example(atl_kind_name(i));
-        code = example ? show(demo, example, (double)i / kinds) : failed("demo: no example of %s", atl_kind_name(i));
+        code =
+            example ? show(demo, example, (double)i / (kinds + 1)) : failed("demo: no example of %s", atl_kind_name(i));
     }
     if (code == DONE)
         demo_print_foot();

@@ -20,11 +20,12 @@ static void show_task(void *host, const atl_trace_event *event) {
     static atomic_flag printing = ATOMIC_FLAG_INIT;
     static double last;
     const demo_run *run = host;
-    if (event->tasks < 32 || atomic_flag_test_and_set(&printing))
-        return;
+    if ((double)event->nanoseconds * (double)event->tasks < 1e9 || atomic_flag_test_and_set(&printing))
+        return; /* nothing to wait for */
     const double now = machine_now();
     if (now - last > 0.1) {
-        progress_bar((double)(event->task + 1) / (double)event->tasks, "%s: %s", run->task, event->stage);
+        progress_bar(run->done, "%s: %.0f %% of a run", run->task,
+                     100 * (double)(event->task + 1) / (double)event->tasks);
         last = now;
     }
     atomic_flag_clear(&printing);

@@ -73,7 +73,7 @@ static int decode(decoder *d, FILE *file, const char *path, image *picture) {
     read_rows(d, picture);
     jpeg_finish_decompress(&d->jpeg);
     if (d->cut)
-        return failed("%s: broken JPEG: %s", path, d->message);
+        return failed("%s: broken JPEG: the file ends early", path);
     if (d->errors.num_warnings > 0)
         warning("%s: %s", path, d->message);
     return DONE;

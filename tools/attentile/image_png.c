@@ -5,16 +5,21 @@
 #include "command.h"
 #include "image.h"
 
+/* libpng says "Read Error" of a file that is cut. */
+static int broken(const char *path, FILE *file, const png_image *png) {
+    return failed("%s: broken PNG: %s", path, feof(file) ? "the file ends early" : png->message);
+}
+
 int image_read_png(FILE *file, const char *path, image *picture) {
     png_image png = {.version = PNG_IMAGE_VERSION};
     if (!png_image_begin_read_from_stdio(&png, file))
-        return failed("%s: broken PNG: %s", path, png.message);
+        return broken(path, file, &png);
     png.format = PNG_FORMAT_RGB;
     png.flags |= PNG_IMAGE_FLAG_16BIT_sRGB; /* where the file does not say otherwise: nobody means linear */
     int code = image_allocate(picture, png.width, png.height, path);
     const png_color white = {255, 255, 255};
     if (code == DONE && !png_image_finish_read(&png, &white, picture->rgb, 0, NULL))
-        code = failed("%s: broken PNG: %s", path, png.message);
+        code = broken(path, file, &png);
     png_image_free(&png);
     return code;
 }
