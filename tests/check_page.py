@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Looks at the demo's page in a real browser: Chromium, headless, driven through its chromedriver (the W3C's WebDriver).
 
-check_page.py COMMAND [FOLDER]   runs COMMAND demo, opens its page in light and dark, on a narrow and a wide screen. The
-                                 screenshots go to FOLDER. Skipped, with a line that says so, where the browser is missing
+check_page.py COMMAND [FOLDER [SIZE]]
+
+runs COMMAND demo --size SIZE (64) and opens its page in light and dark, on a narrow and a wide screen. The screenshots go to
+FOLDER, if given, and so do the pictures of README.md: check_page.py build/tools/attentile FOLDER 256, then copy them to docs/.
+Skipped, with a line that says so, where the browser is missing.
 """
 import base64
 import contextlib
@@ -21,7 +24,6 @@ import time
 import urllib.error
 import urllib.request
 
-SIZE = 64
 SCREENS = [(400, "light"), (1280, "light"), (1280, "dark")]
 SKIPPED = 77
 browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -152,7 +154,17 @@ def screenshot(session):
     return session.devtools("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
 
 
-def check_screen(session, width, scheme, keep):
+def keep_sections(session, keep):
+    """Pictures and heat maps by themselves, without their headings."""
+    for name in ("pictures", "attention"):
+        box = session.script(f"const r = document.querySelector('#{name} .pictures').getBoundingClientRect();"
+                             "return {x: r.x + scrollX - 12, y: r.y + scrollY - 12, width: r.width + 24, height: r.height + 24}")
+        data = session.devtools("Page.captureScreenshot", format="jpeg", quality=85, captureBeyondViewport=True,
+                                clip=box | {"scale": 1})["data"]
+        (keep / f"demo-{name}.jpg").write_bytes(base64.b64decode(data))
+
+
+def check_screen(session, width, scheme, size, keep):
     session.devtools("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
     session.devtools("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
     facts, picture, where = session.script(FACTS), screenshot(session), f"{width} px, {scheme}"
@@ -161,7 +173,7 @@ def check_screen(session, width, scheme, keep):
     images = facts["images"]
     expect(facts["width"] == width and facts["scroll"] <= width and not facts["cut"],
            f"{where}: nothing overflows ({facts['scroll']} px){facts['cut'] or ''}")
-    expect(len(images) == 9 and all(i["loaded"] and i["natural"] == [SIZE, SIZE] for i in images), f"{where}: 9 images loaded")
+    expect(len(images) == 9 and all(i["loaded"] and i["natural"] == [size, size] for i in images), f"{where}: 9 images loaded")
     expect(all(i["shown"] > 100 and i["inside"] and len(i["alt"]) > 20 for i in images), f"{where}: images shown, with texts")
     expect(len(facts["marks"]) == 10 and all(facts["marks"]), f"{where}: 10 rings lie on their pictures")
     colours = session.promise(COLOURS, picture)
@@ -170,38 +182,41 @@ def check_screen(session, width, scheme, keep):
     return facts
 
 
-def check_text(facts, printed):
+def check_text(facts, size, printed):
     """The page says what the command printed."""
     rows = [line.split() for line in printed.splitlines() if re.match(r"[a-z-]+ +[\dx]+ ", line)]
     expect(len(rows) >= 9 and [" ".join(row).split() for row in facts["rows"][:-1]] == rows, f"{len(rows)} layers, as printed")
     before, after = re.search(r"PSNR +([\d.]+) dB .*, ([\d.]+) dB denoised", printed).groups()
     expect(f"{before} dB" in facts["text"] and f"{after} dB" in facts["text"], f"{before} dB before, {after} dB after")
-    expect("{{" not in facts["text"] and "4,096 pixels" in facts["text"], "nothing is left to fill in")
+    expect("{{" not in facts["text"] and f"{size * size:,} pixels" in facts["text"], "nothing is left to fill in")
 
 
-def check_page(session, path, printed, keep):
+def check_page(session, path, size, printed, keep):
     session.post("/url", {"url": path.as_uri()})
-    seen = [check_screen(session, width, scheme, keep) for width, scheme in SCREENS]
-    check_text(seen[0], printed)
+    seen = [check_screen(session, width, scheme, size, keep) for width, scheme in SCREENS]
+    if keep:
+        session.devtools("Emulation.setEmulatedMedia", features=[])
+        keep_sections(session, keep)
+    check_text(seen[0], size, printed)
     grounds = [sum(map(int, re.findall(r"\d+", facts["ground"])[:3])) for facts in seen]
     expect(grounds[0] == grounds[1] > 600 and grounds[2] < 150, f"light and dark differ: {grounds}")
     logged = session.post("/se/log", {"type": "browser"})
     expect(not logged, "the console is silent" + "".join(f"\n     {entry['message']}" for entry in logged))
 
 
-def main(command, keep=None):
+def main(command, keep=None, size=64):
     if not browser or not driver:
         print(f"skip the demo's page in a browser: {'chromedriver' if browser else 'Chromium'} is not installed")
         return SKIPPED
     keep = pathlib.Path(keep) if keep else None
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "demo.html"
-        printed = subprocess.run([command, "demo", "--size", str(SIZE), "--html", path], check=True, capture_output=True,
+        printed = subprocess.run([command, "demo", "--size", str(size), "--html", path], check=True, capture_output=True,
                                  text=True).stdout
         faults = Page(path.read_text(encoding="utf-8")).faults
         expect(not faults, "the page needs nothing else" + "".join(f"\n     {fault}" for fault in faults))
         with started(folder) as session:
-            check_page(session, path, printed, keep)
+            check_page(session, path, int(size), printed, keep)
     return broken > 0
 
 
