@@ -13,9 +13,9 @@
 
 enum { DEMO_IMAGE, DEMO_SIZE, DEMO_HTML, DEMO_THREADS, DEMO_PATIENCE, DEMO_OPTION_COUNT };
 
-/* How many runs of the denoising take as long as all that the demo does: two or three that are timed and one with the map, the
- * same of the table's layers that let all pixels meet, and the oracle. */
-#define RUNS 6
+/* What the demo does, in runs of the denoising (two or three that are timed and one with the map, and the same of the table's
+ * layers that let all pixels meet) and in its oracles (those of all layers). */
+enum { RUNS = 6, ORACLES = 24 };
 
 static int read_options(const arguments *arguments, demo *demo) {
     int64_t threads = 0, size = 256;
@@ -59,34 +59,45 @@ static int get_picture(demo *demo) {
     return code;
 }
 
-/* Larger and larger samples until the time is no longer that of starting. The work grows with the fourth power. */
-static int estimate_time(demo *demo) {
+/* Seconds that the demo takes: what grows with the pairs of pixels, and with the pixels. */
+typedef struct estimate {
+    double pairs, pixels;
+} estimate;
+
+/* Larger and larger samples until the time is no longer that of starting. */
+static int estimate_time(const demo *demo, estimate *e) {
     for (int tried = 32; tried <= 256; tried *= 2) {
-        double time = 0;
-        if (demo_time_denoising(demo, tried, &time) != DONE)
+        double run = 0, oracle = 0;
+        if (demo_time_denoising(demo, tried, &run, &oracle) != DONE)
             return FAILED;
-        const double ratio = (double)demo->size / tried;
-        demo->estimate = RUNS * time * ratio * ratio * ratio * ratio;
-        if (time > 0.02)
+        const double ratio = pow((double)demo->size / tried, 2);
+        *e = (estimate){RUNS * run * ratio * ratio, ORACLES * oracle * ratio};
+        if (run > 0.02)
             break;
     }
     return DONE;
 }
 
+/* The share of the pixels that takes `seconds`: the root of pairs r^2 + pixels r = seconds. */
+static double fitting_share(estimate e, double seconds) {
+    return 2 * seconds / (e.pixels + sqrt(e.pixels * e.pixels + 4 * e.pairs * seconds));
+}
+
 /* On a slow machine the picture becomes as small as the user's patience asks for. */
 static int fit_size(demo *demo) {
+    estimate e = {0};
     progress("estimating the time");
-    const int code = estimate_time(demo);
+    const int code = estimate_time(demo, &e);
     progress_clear();
-    const double patience = (double)demo->patience;
-    if (code != DONE || demo->estimate <= patience)
+    const double seconds = e.pairs + e.pixels;
+    if (code != DONE || seconds <= (double)demo->patience)
         return code;
-    const int fitting = (int)(demo->size * pow(patience / demo->estimate, 0.25)) / 16 * 16;
+    const int fitting = (int)(demo->size * sqrt(fitting_share(e, (double)demo->patience))) / 16 * 16;
     const int size = fitting < DEMO_MIN_SIZE ? DEMO_MIN_SIZE : fitting;
     if (size >= demo->size)
         return DONE;
     printf("note: %dx%d pixels would take about %.0f s here; the demo goes on with %dx%d (--patience %.0f insists)\n",
-           demo->size, demo->size, demo->estimate, size, size, ceil(demo->estimate * 1.1));
+           demo->size, demo->size, seconds, size, size, ceil(seconds * 1.5));
     demo->size = size;
     return DONE;
 }

@@ -63,7 +63,6 @@ typedef struct demo_picture {
 typedef struct demo {
     int threads, size;
     int64_t patience;       /* seconds that the demo may take */
-    double estimate;        /* seconds that the demo takes */
     const char *image_path; /* NULL = the photograph that the command brings */
     const char *page_path;
     image source;
@@ -124,8 +123,8 @@ int demo_layers(demo *demo);
 
 /* Denoises the sample: demo->denoising, map, the signal-to-noise ratios and the first three pictures. */
 int demo_denoise(demo *demo);
-/* Seconds of one run of the denoising of size x size pixels. */
-int demo_time_denoising(demo *demo, int size, double *seconds);
+/* Seconds of one run of the denoising of size x size pixels, and of its oracle. */
+int demo_time_denoising(const demo *demo, int size, double *run, double *oracle);
 
 /* ---- demo_examples.c: how a kind is shown, or NULL */
 

@@ -6,6 +6,7 @@
 
 #include "demo.h"
 #include "denoise.h"
+#include "machine.h"
 
 enum { NOISE_SEED = 1 };
 
@@ -161,7 +162,8 @@ int demo_denoise(demo *demo) {
     return code;
 }
 
-int demo_time_denoising(demo *demo, int size, double *seconds) {
+int demo_time_denoising(const demo *demo, int size, double *run, double *oracle) {
+    static const int64_t rows[DEMO_ROWS];
     image picture = {0};
     if (image_square(&demo->source, size, &picture) != DONE)
         return FAILED;
@@ -172,7 +174,11 @@ int demo_time_denoising(demo *demo, int size, double *seconds) {
     d->run.task = NULL;
     int code = demo_run_prepare(demo, &d->run);
     if (code == DONE)
-        code = demo_run_time(demo, &d->run, seconds);
+        code = demo_run_time(demo, &d->run, run);
+    const double start = machine_now();
+    if (code == DONE && demo_run_error_share(&d->run, rows, NULL) < 0)
+        code = failed("denoising: no memory for the oracle");
+    *oracle = machine_now() - start;
     denoising_free(d);
     return code;
 }
