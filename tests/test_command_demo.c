@@ -166,13 +166,15 @@ Test(command_demo, refusals) {
     put_file("cut.png", "\211PNG\r\n\032\n\0\0\0\rIHDR", 16);
     put_file("cut.jpg", "\377\330\377\340\0\020JFIF", 10);
     expect_error(shell("\"$A\" demo --size 16 --image text.png"), 1, "text.png: not a picture", "text");
-    expect_error(shell("\"$A\" demo --size 16 --image cut.png"), 1, "cut.png: broken PNG: the file ends early", "cut PNG");
+    expect_error(shell("\"$A\" demo --size 16 --image cut.png"), 1, "cut.png: broken PNG: the file ends early",
+                 "cut PNG");
     expect_error(shell("\"$A\" demo --size 16 --image cut.jpg"), 1, "cut.jpg: broken JPEG", "cut JPEG");
     expect_error(shell("\"$A\" demo --size 16 --image absent.png"), 1, "absent.png: ", "absent");
     expect_error(shell("\"$A\" demo --size 16 --image ."), 1, ".: ", "folder");
     expect_error(shell("\"$A\" demo --size 16 --image /dev/zero"), 1, "/dev/zero: not a regular file", "device");
     expect_error(shell("\"$A\" demo --size 15"), 2, "--size: expected a whole number from 16 to 2048", "size");
     expect_error(shell("\"$A\" demo --size 16 --html absent/x.html"), 1, "absent/x.html: ", "no folder");
+    expect_error(shell("\"$A\" demo --size 16 --image cut.png --html ./cut.png"), 2, "--html names the same", "image");
     expect_error(shell("mkdir demo.html; \"$A\" demo --size 16"), 1, "demo.html: ", "in the way");
     cr_expect_eq(folder_entries(), 4, "%d files", folder_entries());
     expect_error(shell("rmdir demo.html; \"$A\" demo --size 16 >/dev/full"), 1, "standard output", "full");

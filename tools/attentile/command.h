@@ -91,6 +91,14 @@ const char *shape_text(int rank, const int64_t *shape, char *text, size_t capaci
 int engine_open(int threads, atl_engine **engine, atl_engine_info *info);
 int engine_open_with(const atl_engine_options *options, atl_engine **engine, atl_engine_info *info);
 
+/* ---- run_paths.c */
+
+/* Whether two paths are one file, or would be one once written. */
+int same_file(const char *a, const char *b);
+/* Whether a file can be written there, found out before the work is done, by beginning one; what changes meanwhile is still an
+ * error later. DONE or FAILED. */
+int check_target(const char *path);
+
 /* ---- the subcommands */
 
 extern const command_spec run_command;

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <attentile/io.h>
-
 #include "demo.h"
 #include "embedded.h"
 #include "machine.h"
@@ -33,16 +31,9 @@ static int read_options(const arguments *arguments, demo *demo) {
         demo->page_path = "demo.html";
     demo->threads = (int)threads;
     demo->size = (int)size;
+    if (demo->image_path && same_file(demo->image_path, demo->page_path))
+        return wrong_usage("%s: --html names the same file as --image", demo->page_path);
     return DONE;
-}
-
-/* The page cannot be written at the end where it cannot be begun now. */
-static int try_page(const demo *demo) {
-    atl_error error;
-    atl_file *file = NULL;
-    const atl_status status = atl_file_create(demo->page_path, &file, &error);
-    atl_file_discard(file);
-    return status == ATL_OK ? DONE : failed("%s", error.message);
 }
 
 /* The named file, or the photograph that the command brings. */
@@ -131,7 +122,7 @@ static void measure_machine(demo *demo) {
 static int prepare(const arguments *arguments, demo *demo) {
     int code = read_options(arguments, demo);
     if (code == DONE)
-        code = try_page(demo);
+        code = check_target(demo->page_path);
     if (code == DONE)
         code = get_picture(demo);
     if (code == DONE)
