@@ -95,14 +95,14 @@ apt_install() {
 }
 
 # ensure_packages INSTALL KIND...: with INSTALL=yes installs what is missing; 1 when something required still is.
-# Packages of the kinds `python`, `browser` and `emulated` may stay away.
+# Packages of other kinds than `run` and `test` may stay away.
 ensure_packages() {
     local install=$1 required=() others=() kind missing_list
     shift
     for kind in "$@"; do
         case $kind in
-        python | browser | emulated) others+=("$kind") ;;
-        *) required+=("$kind") ;;
+        run | test) required+=("$kind") ;;
+        *) others+=("$kind") ;;
         esac
     done
     missing_list=$(find_missing "${required[@]}")
