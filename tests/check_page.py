@@ -159,7 +159,7 @@ def keep_sections(session, keep):
     for name in ("pictures", "attention"):
         box = session.script(f"const r = document.querySelector('#{name} .pictures').getBoundingClientRect();"
                              "return {x: r.x + scrollX - 12, y: r.y + scrollY - 12, width: r.width + 24, height: r.height + 24}")
-        data = session.devtools("Page.captureScreenshot", format="jpeg", quality=85, captureBeyondViewport=True,
+        data = session.devtools("Page.captureScreenshot", format="jpeg", quality=75, captureBeyondViewport=True,
                                 clip=box | {"scale": 1})["data"]
         (keep / f"demo-{name}.jpg").write_bytes(base64.b64decode(data))
 

@@ -76,14 +76,13 @@ static float white_point(const float *sorted, int64_t count) {
     return white > 0 ? white : 1.0f;
 }
 
-/* The picture, dimmed and grey, under the heat. */
+/* The picture, dimmed and grey, under the heat. The root lifts what is weak: weights span orders of magnitude. */
 static void draw_heat(const image *picture, const float *row, float white, image *to) {
     const int64_t positions = (int64_t)picture->width * picture->height;
     for (int64_t i = 0; i < positions; i++) {
         const uint8_t *rgb = picture->rgb + 3 * i;
         const float grey = 0.5f * (0.299f * rgb[0] + 0.587f * rgb[1] + 0.114f * rgb[2]);
-        const float heat =
-            sqrtf(fminf(1.0f, row[i] / white)); /* the root lifts what is weak: weights span orders of magnitude */
+        const float heat = sqrtf(fminf(1.0f, row[i] / white));
         const float opacity = fminf(1.0f, 0.25f + 1.5f * heat);
         float hot[3];
         heat_colour(heat, hot);
