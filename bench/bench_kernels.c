@@ -322,13 +322,23 @@ static void bench_gate_add_relu(bench_state *state, atl_gate_add_relu_fn *kernel
     report_bytes(state, 12.0 * (double)(c * n));
 }
 
+/* Windows of 3 x 3 in n x n images with lines of padding. */
 static void bench_max_pool(bench_state *state, atl_max_pool_fn *kernel, kernel_bench *b) {
-    int64_t c = b->shape->c, height = b->shape->rows, width = b->shape->n, step = b->shape->option;
-    int64_t n = ceil_to(height, step) / step * (ceil_to(width, step) / step);
-    float *x = array(b, c * height * width), *y = array(b, c * n);
+    const kernel_shape *s = b->shape;
+    atl_max_pool_args args = {
+        .channels = s->c, .n = s->n * s->n, .terms = 9, .inside_row = ceil_to(s->n * s->n, 16) / 16};
+    args.x_row = (s->n + 2) * s->n;
+    args.y_row = args.n;
+    atl_conv_term *term = (atl_conv_term *)array(b, 2 * args.terms);
+    for (int32_t l = 0; l < args.terms; l++)
+        term[l] = (atl_conv_term){l / 3 * (int32_t)s->n + (l + 1) % 3, l % 3 ? 4 - 2 * (l % 3) : -1};
+    args.term = term;
+    args.inside = bench_inside(b, s->n, 3, args.inside_row);
+    args.x = array(b, s->c * args.x_row + ATL_SUM_LANES);
+    args.y = array(b, s->c * args.y_row);
     while (bench_next(state))
-        kernel(x, height, width, height * width, c, step, 0, n, y, n);
-    report_bytes(state, 4.0 * (double)(c * (height * width + n)));
+        kernel(&args);
+    report_bytes(state, 4.0 * (double)(s->c * (args.x_row + args.n)));
 }
 
 /* Into rows a cache line longer than a power of two, as blocks of positions have them. */

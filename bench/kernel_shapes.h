@@ -11,8 +11,7 @@ typedef struct kernel_shape {
     const char *name;
     int64_t rows, n; /* rows of an array, elements of a row */
     int64_t d, c; /* channels of query and key (conv_gate, conv: k; blend: branches), and of the value (of an image) */
-    int option;   /* scale, scale_pixels, blend: stream; unary: the function; bias: no bytes; max_pool: the step;
-                     window_max: windows */
+    int option;   /* scale, scale_pixels, blend: stream; unary: the function; bias: no bytes; window_max: windows */
 } kernel_shape;
 
 static const kernel_shape shapes[] = {
@@ -67,8 +66,7 @@ static const kernel_shape shapes[] = {
     {ATL_SLOT_blend, "2x1024x784-stream", .rows = 1024, .n = 784, .d = 2, .option = 1},
     {ATL_SLOT_gate_add_relu, "128x784", .n = 784, .c = 128},
     {ATL_SLOT_gate_add_relu, "512x49", .n = 49, .c = 512},
-    {ATL_SLOT_max_pool, "64x56x56-step2", .rows = 56, .n = 56, .c = 64, .option = 2},
-    {ATL_SLOT_max_pool, "128x28x28", .rows = 28, .n = 28, .c = 128, .option = 1},
+    {ATL_SLOT_max_pool, "128x28x28", .n = 28, .c = 128},
     {ATL_SLOT_window_max, "12x64-of-4", .rows = 12, .n = 64, .option = 4},
     {ATL_SLOT_transpose, "64x256", .rows = 64, .n = 256},
     {ATL_SLOT_transpose, "512x256", .rows = 512, .n = 256},

@@ -219,6 +219,8 @@ typedef struct atl_conv_args {
     const float *x;             /* may be read up to ATL_SUM_LANES - 1 floats past each term of the last lane */
     float *y;                   /* [rows][n], row stride y_row */
     int64_t y_row;
+    const float *ahead; /* a hint: these rows, ahead_row apart, are fetched meanwhile; or NULL */
+    int64_t ahead_rows, ahead_n, ahead_row;
 } atl_conv_args;
 
 /* y[r*y_row + i] = fma(sum over l of weight[r][l] * (term l of lane i), scale[r], shift[r]), or the larger of that and 0. Sums
@@ -235,11 +237,19 @@ typedef void atl_blend_fn(const float *x, float *y, int64_t n, int64_t rows, int
 typedef void atl_gate_add_relu_fn(const float *x, int64_t n, int64_t channels, int64_t x_stride, const float *scale,
                                   const float *factor, float *y, int64_t y_stride);
 
-/* Max pooling, 3 x 3: y[c*y_stride + i] = the largest of the elements of plane c at rows r*step - 1 to + 1 and columns
- * j*step - 1 to + 1 that exist, r = (from + i) / w and j = (from + i) % w with w = ceil(width/step), for i < n, c < channels.
- * NaN where one of them is, +0 for a zero of either sign. Plane c is `height` rows of `width` at x + c*x_stride. */
-typedef void atl_max_pool_fn(const float *x, int64_t height, int64_t width, int64_t x_stride, int64_t channels,
-                             int64_t step, int64_t from, int64_t n, float *y, int64_t y_stride);
+/* Max pooling over planes: y[c*y_row + i] = the largest over l of x[c*x_row + term[l].offset + i], those beyond an end of the lane's
+ * line aside, for i < n, c < channels. NaN where one of them is, +0 for a zero of either sign. */
+typedef struct atl_max_pool_args {
+    int64_t channels, n, terms;
+    const atl_conv_term *term; /* of column -1 the first one */
+    const uint16_t *inside;    /* see atl_conv_args */
+    int64_t inside_row;
+    const float *x; /* may be read up to ATL_SUM_LANES - 1 floats past each term of the last lane */
+    int64_t x_row;
+    float *y;
+    int64_t y_row;
+} atl_max_pool_args;
+typedef void atl_max_pool_fn(const atl_max_pool_args *args);
 
 /* out[i*out_stride + r] = x[r*stride + i] - centre[r] for i < n, r < rows; centre may be NULL (no subtraction). */
 typedef void atl_transpose_fn(const float *x, int64_t rows, int64_t n, int64_t stride, const float *centre, float *out,

@@ -28,6 +28,9 @@ void fill_special(check *c, float *x, int64_t count);
 /* A whole number in [low, high]. */
 int64_t pick(check *c, int64_t low, int64_t high);
 
+/* The largest of both, by definition: NaN where one is, +0 for zeros. */
+float larger(float a, float b);
+
 /* Same bits, any NaN being as good as another. `want` also goes into the digest. */
 int same_bits(check *c, const float *got, const float *want, int64_t count);
 

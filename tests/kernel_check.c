@@ -45,6 +45,13 @@ static uint32_t bits_of(float value) {
     return bits;
 }
 
+float larger(float a, float b) {
+    if (isnan(a) || isnan(b))
+        return NAN;
+    float largest = fmaxf(a, b);
+    return largest == 0.0f ? 0.0f : largest;
+}
+
 int same_bits(check *c, const float *got, const float *want, int64_t count) {
     int same = 1;
     for (int64_t i = 0; i < count; i++) {

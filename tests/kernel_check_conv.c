@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checkers of the convolution of planes and of what blends its results. */
+/* Checkers of the convolution of planes, of what blends its results and of their max pooling. */
 #include <math.h>
 #include <string.h>
 
@@ -136,6 +136,7 @@ static void check_case(check *c, atl_conv_fn *kernel, atl_conv_fn *reference, at
     fill_plain(c, dense, args.rows * args.terms, 1.0f);
     fill_plain(c, scales, 2 * args.rows, 1.0f);
     args.x = x;
+    args.ahead = args.ahead_rows ? x : NULL; /* a hint: what it reaches need not exist */
     args.scale = scales;
     args.shift = scales + args.rows;
     conv_case k = {args, dense};
@@ -156,6 +157,7 @@ static void check_size(check *c, atl_conv_fn *kernel, atl_conv_fn *reference, at
     args.columns = pick(c, 1, 9);
     args.y_row = args.n + pick(c, 0, 3);
     args.relu = (int)pick(c, 0, 1);
+    args.ahead_rows = pick(c, 0, 3), args.ahead_n = pick(c, 1, 4000), args.ahead_row = pick(c, 0, 4000);
     check_case(c, kernel, reference, args, pick(c, 0, 3) == 0);
 }
 
@@ -167,6 +169,57 @@ void check_conv(check *c, atl_conv_fn *kernel, atl_conv_fn *reference) {
         check_size(c, kernel, reference, (atl_conv_args){.rows = rows});
     for (size_t i = 0; i < sizeof terms / sizeof *terms; i++)
         check_size(c, kernel, reference, (atl_conv_args){.terms = terms[i]});
+}
+
+/* ---- max_pool ---- */
+
+/* By definition. */
+static float largest_term(const atl_max_pool_args *a, int64_t c, int64_t i) {
+    float largest = -INFINITY;
+    for (int64_t l = 0; l < a->terms; l++) {
+        int32_t column = a->term[l].column;
+        if (column < 0 || a->inside[column * a->inside_row + i / 16] >> i % 16 & 1)
+            largest = larger(largest, a->x[c * a->x_row + a->term[l].offset + i]);
+    }
+    return largest;
+}
+
+static void check_pool_size(check *c, atl_max_pool_fn *kernel, atl_max_pool_fn *reference, int64_t n, int64_t terms) {
+    int64_t reach = pick(c, 0, 200), channels = pick(c, 1, 3);
+    atl_conv_args lanes = {.terms = terms, .n = n, .columns = pick(c, 1, 3)};
+    fill_case(c, &lanes, reach);
+    ((atl_conv_term *)lanes.term)[0].column = -1;
+    atl_max_pool_args args = {.channels = channels,
+                              .n = n,
+                              .terms = terms,
+                              .term = lanes.term,
+                              .inside = lanes.inside,
+                              .inside_row = lanes.inside_row};
+    args.x_row = reach + n + pick(c, 0, 3), args.y_row = n + pick(c, 0, 3);
+    int64_t xs = (channels - 1) * args.x_row + reach + n + ATL_SUM_LANES - 1, ys = (channels - 1) * args.y_row + n;
+    float *x = array(c, 0, xs), *y = array(c, 1, ys), *want = array(c, 2, ys), *defined = array(c, 3, ys);
+    int mode = (int)pick(c, 0, 2);
+    mode == 1 ? fill_special(c, x, xs) : fill_plain(c, x, xs, 3.0f);
+    for (int64_t i = 0; mode == 2 && i < xs; i++)
+        x[i] = pick(c, 0, 9) ? copysignf(0.0f, x[i]) : pick(c, 0, 5) ? -fabsf(x[i]) : NAN;
+    memset(y, 0, (size_t)ys * sizeof *y); /* gaps between channels must stay */
+    memset(want, 0, (size_t)ys * sizeof *y);
+    memset(defined, 0, (size_t)ys * sizeof *y);
+    args.x = x, args.y = want;
+    reference(&args);
+    args.y = y;
+    kernel(&args);
+    for (int64_t i = 0; i < channels * n; i++)
+        defined[i / n * args.y_row + i % n] = largest_term(&args, i / n, i % n);
+    verdict(c, same_bits(c, y, want, ys) & same_bits(c, y, defined, ys), "channels %lld lanes %lld terms %lld mode %d",
+            (long long)channels, (long long)n, (long long)terms, mode);
+}
+
+void check_max_pool(check *c, atl_max_pool_fn *kernel, atl_max_pool_fn *reference) {
+    for (int64_t n = 1; n <= 200; n = c->thorough ? n + 1 : n + 1 + n / 4)
+        for (int64_t terms = 3; terms <= 9; terms += 3)
+            check_pool_size(c, kernel, reference, n, terms);
+    check_pool_size(c, kernel, reference, 784, 9);
 }
 
 /* ---- blend ---- */

@@ -5,14 +5,6 @@
 
 #include "kernel_arrays.h"
 
-/* The largest of both, by definition: NaN where one is, +0 for zeros. */
-static float larger(float a, float b) {
-    if (isnan(a) || isnan(b))
-        return NAN;
-    float largest = fmaxf(a, b);
-    return largest == 0.0f ? 0.0f : largest;
-}
-
 static float maximum(const float *x, int64_t channels, int64_t stride) {
     float largest = -INFINITY;
     for (int64_t c = 0; c < channels; c++)
@@ -173,56 +165,6 @@ void check_gate_add_relu(check *c, atl_gate_add_relu_fn *kernel, atl_gate_add_re
                     (long long)channels, special);
         }
     }
-}
-
-/* The window around one centre, by definition. */
-static float window(const float *plane, int64_t height, int64_t width, int64_t row, int64_t column) {
-    float largest = -INFINITY;
-    for (int64_t r = row - 1; r <= row + 1; r++)
-        for (int64_t j = column - 1; j <= column + 1; j++)
-            if (r >= 0 && r < height && j >= 0 && j < width)
-                largest = larger(largest, plane[r * width + j]);
-    return largest;
-}
-
-static void check_windows(check *c, atl_max_pool_fn *kernel, atl_max_pool_fn *reference, int64_t height, int64_t width,
-                          int64_t step) {
-    int64_t channels = pick(c, 1, 3), out_height = (height - 1) / step + 1, out_width = (width - 1) / step + 1;
-    int64_t from = pick(c, 0, 1) ? pick(c, 0, out_height * out_width - 1) : 0;
-    int64_t n = pick(c, 0, 1) ? pick(c, 1, out_height * out_width - from) : out_height * out_width - from;
-    int64_t x_stride = height * width + pick(c, 0, 3), y_stride = n + pick(c, 0, 3);
-    int64_t xs = (channels - 1) * x_stride + height * width, ys = (channels - 1) * y_stride + n;
-    float *x = array(c, 0, xs), *y = array(c, 1, ys), *want = array(c, 2, ys), *defined = array(c, 3, ys);
-    int mode = (int)pick(c, 0, 2);
-    mode == 1 ? fill_special(c, x, xs) : fill_plain(c, x, xs, 3.0f);
-    for (int64_t i = 0; mode == 2 && i < xs; i++)
-        x[i] = pick(c, 0, 9) ? copysignf(0.0f, x[i]) : pick(c, 0, 5) ? -fabsf(x[i]) : NAN;
-    memset(y, 0, (size_t)ys * sizeof *y); /* gaps between channels must stay */
-    memset(want, 0, (size_t)ys * sizeof *y);
-    memset(defined, 0, (size_t)ys * sizeof *y);
-    kernel(x, height, width, x_stride, channels, step, from, n, y, y_stride);
-    reference(x, height, width, x_stride, channels, step, from, n, want, y_stride);
-    for (int64_t i = 0; i < channels; i++)
-        for (int64_t at = from; at < from + n; at++)
-            defined[i * y_stride + at - from] =
-                window(x + i * x_stride, height, width, at / out_width * step, at % out_width * step);
-    verdict(c, same_bits(c, y, want, ys) & same_bits(c, y, defined, ys),
-            "%lld x %lld step %lld n %lld from %lld channels %lld mode %d", (long long)height, (long long)width,
-            (long long)step, (long long)n, (long long)from, (long long)channels, mode);
-}
-
-void check_max_pool(check *c, atl_max_pool_fn *kernel, atl_max_pool_fn *reference) {
-    static const int64_t wide[] = {255, 511, 1533, 1534, 1535, 1537, 1600, 3100};
-    for (int64_t width = 1; width <= 70; width = c->thorough ? width + 1 : width + 1 + width / 2)
-        for (int64_t step = 1; step <= 4; step++)
-            check_windows(c, kernel, reference, pick(c, 1, 9), width, step);
-    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
-        for (int64_t step = 1; step <= 5; step++)
-            check_windows(c, kernel, reference, pick(c, 1, 4), wide[i], step);
-    for (int64_t step = 1; step <= 3; step++)
-        check_windows(c, kernel, reference, 150, 37, step);
-    check_windows(c, kernel, reference, 3, 3100, 1534);
-    check_windows(c, kernel, reference, 7, 1100, 100000);
 }
 
 static void check_window_rows(check *c, atl_window_max_fn *kernel, atl_window_max_fn *reference, int64_t n,

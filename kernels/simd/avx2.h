@@ -65,6 +65,9 @@ V_INLINE vm v_lane_mask(const uint16_t *bits, int64_t lane) {
 V_INLINE vf v_load_masked(const float *p, vm m) {
     return _mm256_and_ps(m, v_load(p));
 }
+V_INLINE vf v_select(vm m, vf yes, vf no) {
+    return _mm256_blendv_ps(no, yes, m);
+}
 V_INLINE void v_stream(float *p, vf a) {
     _mm256_stream_ps(p, a);
 }

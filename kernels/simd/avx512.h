@@ -60,6 +60,9 @@ V_INLINE vm v_lane_mask(const uint16_t *bits, int64_t lane) {
 V_INLINE vf v_load_masked(const float *p, vm m) {
     return _mm512_maskz_loadu_ps(m, p);
 }
+V_INLINE vf v_select(vm m, vf yes, vf no) {
+    return _mm512_mask_mov_ps(no, m, yes);
+}
 V_INLINE void v_stream(float *p, vf a) {
     _mm512_stream_ps(p, a);
 }
@@ -88,7 +91,7 @@ V_INLINE vf v_max(vf a, vf b) {
     return _mm512_max_ps(a, b);
 }
 V_INLINE vf v_max_nan(vf a, vf b) {
-    return _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a);
+    return _mm512_mask_max_ps(a, _mm512_cmp_ps_mask(a, a, _CMP_ORD_Q), a, b);
 }
 V_INLINE vf v_max_keep(vf a, vf limit) {
     return _mm512_max_ps(limit, a); /* the second where they are equal or one is NaN */

@@ -69,6 +69,9 @@ V_INLINE vm v_lane_mask(const uint16_t *bits, int64_t lane) {
 V_INLINE vf v_load_masked(const float *p, vm m) {
     return vreinterpretq_f32_u32(vandq_u32(m, vreinterpretq_u32_f32(v_load(p))));
 }
+V_INLINE vf v_select(vm m, vf yes, vf no) {
+    return vbslq_f32(m, yes, no);
+}
 V_INLINE void v_stream(float *p, vf a) {
     vst1q_f32(p, a);
 }

@@ -52,6 +52,9 @@ V_INLINE vm v_lane_mask(const uint16_t *bits, int64_t lane) {
 V_INLINE vf v_load_masked(const float *p, vm m) {
     return m ? *p : 0.0f;
 }
+V_INLINE vf v_select(vm m, vf yes, vf no) {
+    return m ? yes : no;
+}
 V_INLINE void v_stream(float *p, vf a) {
     *p = a;
 }

@@ -18,6 +18,7 @@
  *   vm                    which lanes count; v_lane_mask(bits, lane): VL lanes from `lane` on, a multiple of VL, of those
  *                         that are set in bits[i / 16] >> i % 16
  *   v_load_masked(p, m)   a load, 0 in lanes that do not count; all may be read
+ *   v_select(m, yes, no)  `yes` in lanes that count, `no` in others
  *   v_stream              a store past the caches, aligned to the vector; v_stream_end after the last
  *   v_fma(a, b, c)        a*b + c, rounded once
  *   v_max(a, b)           a > b ? a : b

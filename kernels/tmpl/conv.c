@@ -12,6 +12,32 @@ _Static_assert(MAX_NV *VL <= ATL_CONV_LANES, "the caller has no room for the mas
 
 typedef vf sums[CONV_MR][MAX_NV];
 
+/* Floats in a cache line. */
+enum { LINE = 64 / (int)sizeof(float) };
+
+/* State of a call besides the sums of a tile. */
+typedef struct progress {
+    float earlier[ROW_SUMS * VL]; /* sums of the blocks before, as many as a tile holds */
+    const float *ahead;           /* what is fetched next, */
+    int64_t ahead_n, ahead_rows;  /* what is left of its row, and rows after it */
+} progress;
+
+/* How much is fetched with each of n terms: at most a line, and about no more than there is. */
+V_INLINE int64_t ahead_step(const progress *p, int64_t n) {
+    return p->ahead_n >= n * LINE ? LINE : (p->ahead_n + n - 1) / n;
+}
+
+V_INLINE void advance(const atl_conv_args *c, progress *p, int64_t floats) {
+    p->ahead += floats;
+    p->ahead_n -= floats;
+    if (p->ahead_n > 0 || floats == 0)
+        return;
+    int more = p->ahead_rows > 0;
+    p->ahead = more ? c->ahead + (c->ahead_rows - p->ahead_rows) * c->ahead_row : c->x; /* which is at hand */
+    p->ahead_n = more ? c->ahead_n : 0;
+    p->ahead_rows -= more;
+}
+
 /* For each vector of a tile: r is its row, v its number. */
 #define EACH_VECTOR(mr, nv)                                                                                            \
     UNROLL                                                                                                             \
@@ -19,12 +45,13 @@ typedef vf sums[CONV_MR][MAX_NV];
         UNROLL                                                                                                         \
     for (int v = 0; v < (nv); v++)
 
-/* n terms of `mr` rows and `nv` vectors, from zero and in order. masks is [columns][nv]. */
+/* n terms of `mr` rows and `nv` vectors, from zero and in order. masks is [columns][nv]. With each term something is fetched. */
 V_INLINE void sum_block(int mr, int nv, const float *w, const atl_conv_term *term, int64_t n, const float *x,
-                        const vm *masks, sums acc) {
+                        const vm *masks, const float *ahead, int64_t step, sums acc) {
     EACH_VECTOR (mr, nv)
         acc[r][v] = v_zero();
-    for (int64_t l = 0; l < n; l++, w += mr) {
+    for (int64_t l = 0; l < n; l++, w += mr, ahead += step) {
+        __builtin_prefetch(ahead, 0, 3);
         const float *from = x + term[l].offset;
         const vm *mask = masks + (int64_t)term[l].column * nv;
         vf lanes[MAX_NV];
@@ -69,7 +96,7 @@ V_INLINE void store(int mr, int nv, int64_t n, const sums acc, float *y, int64_t
 }
 
 /* `mr` rows from `i` on, `nv` vectors from lane p on, of which n lanes are wanted. */
-V_INLINE void conv_tile(int mr, int nv, const atl_conv_args *c, int64_t i, int64_t p, int64_t n, float *earlier) {
+V_INLINE void conv_tile(int mr, int nv, const atl_conv_args *c, int64_t i, int64_t p, int64_t n, progress *state) {
     const float *w = c->weight + i * c->terms;
     vm *masks = c->masks;
     sums acc;
@@ -80,22 +107,24 @@ V_INLINE void conv_tile(int mr, int nv, const atl_conv_args *c, int64_t i, int64
     }
     for (int64_t l = 0;; l += ATL_BLOCK) {
         int last = c->terms - l <= ATL_BLOCK;
-        sum_block(mr, nv, w + l * mr, c->term + l, last ? c->terms - l : ATL_BLOCK, c->x + p, masks, acc);
+        int64_t terms = last ? c->terms - l : ATL_BLOCK, step = ahead_step(state, terms);
+        sum_block(mr, nv, w + l * mr, c->term + l, terms, c->x + p, masks, state->ahead, step, acc);
+        advance(c, state, terms * step);
         if (l) {
             EACH_VECTOR (mr, nv)
-                acc[r][v] = v_add(v_load(earlier + (r * nv + v) * VL), acc[r][v]);
+                acc[r][v] = v_add(v_load(state->earlier + (r * nv + v) * VL), acc[r][v]);
         }
         if (last)
             break;
         EACH_VECTOR (mr, nv)
-            v_store(earlier + (r * nv + v) * VL, acc[r][v]);
+            v_store(state->earlier + (r * nv + v) * VL, acc[r][v]);
     }
     scale_and_shift(mr, nv, c, i, acc);
     store(mr, nv, n, acc, c->y + i * c->y_row + p, c->y_row);
 }
 
 /* Tiles of as many vectors as registers hold, or fewer where that leaves none with only a few. */
-V_INLINE void conv_rows(int mr, const atl_conv_args *c, int64_t i, float *earlier) {
+V_INLINE void conv_rows(int mr, const atl_conv_args *c, int64_t i, progress *state) {
     for (int64_t p = 0, nv; p < c->n; p += nv * VL) {
         int64_t vectors = (c->n - p + VL - 1) / VL, tiles = (vectors + TILE_VECTORS(mr) - 1) / TILE_VECTORS(mr);
         nv = (vectors + tiles - 1) / tiles;
@@ -103,7 +132,7 @@ V_INLINE void conv_rows(int mr, const atl_conv_args *c, int64_t i, float *earlie
 #define TILE(nv)                                                                                                       \
     case nv:                                                                                                           \
         if (nv <= TILE_VECTORS(mr))                                                                                    \
-            conv_tile(mr, nv, c, i, p, c->n - p, earlier);                                                             \
+            conv_tile(mr, nv, c, i, p, c->n - p, state);                                                               \
         break
             TILE(1);
             TILE(2);
@@ -120,35 +149,38 @@ V_INLINE void conv_rows(int mr, const atl_conv_args *c, int64_t i, float *earlie
 }
 
 /* Functions of their own, so that compilers need not see all tiles at once. */
-static void conv_whole(const atl_conv_args *c, int64_t i, float *earlier) {
-    conv_rows(CONV_MR, c, i, earlier);
+static void conv_whole(const atl_conv_args *c, int64_t i, progress *state) {
+    conv_rows(CONV_MR, c, i, state);
 }
 
-static void conv_4(const atl_conv_args *c, int64_t i, float *earlier) {
-    conv_rows(4, c, i, earlier);
+static void conv_4(const atl_conv_args *c, int64_t i, progress *state) {
+    conv_rows(4, c, i, state);
 }
 
-static void conv_2(const atl_conv_args *c, int64_t i, float *earlier) {
-    conv_rows(2, c, i, earlier);
+static void conv_2(const atl_conv_args *c, int64_t i, progress *state) {
+    conv_rows(2, c, i, state);
 }
 
-static void conv_1(const atl_conv_args *c, int64_t i, float *earlier) {
-    conv_rows(1, c, i, earlier);
+static void conv_1(const atl_conv_args *c, int64_t i, progress *state) {
+    conv_rows(1, c, i, state);
 }
 
 void CONV_KERNEL(conv)(const atl_conv_args *c) {
-    float earlier[ROW_SUMS * VL]; /* as many sums as a tile holds */
+    progress all, *state = &all;
     int64_t i = 0;
+    all.ahead = c->ahead ? c->ahead : c->x;
+    all.ahead_n = c->ahead ? c->ahead_n : 0;
+    all.ahead_rows = c->ahead ? c->ahead_rows - 1 : 0;
     for (; c->rows - i >= CONV_MR; i += CONV_MR)
-        conv_whole(c, i, earlier);
+        conv_whole(c, i, state);
     if (CONV_MR > 4 && c->rows - i >= 4) {
-        conv_4(c, i, earlier);
+        conv_4(c, i, state);
         i += 4;
     }
     if (c->rows - i >= 2) {
-        conv_2(c, i, earlier);
+        conv_2(c, i, state);
         i += 2;
     }
     if (i < c->rows)
-        conv_1(c, i, earlier);
+        conv_1(c, i, state);
 }

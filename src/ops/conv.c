@@ -12,6 +12,8 @@
 
 enum {
     PLANE_FLOATS = 128 * 1024, /* of a band: with the weights of a tile they share a second-level cache */
+    POOL = 3,                  /* lines and columns of a window */
+    POOL_COLUMNS = 2,          /* of these, the outer ones */
     UNIT_ROWS = 8,             /* output channels of the smallest piece; a multiple of every conv tile */
     LINE = ATL_ALIGN / (int)sizeof(float)
 };
@@ -80,15 +82,17 @@ static int64_t count_columns(const atl_conv_op *op, int64_t k) {
 }
 
 /* Where the terms of a filter lie, relative to the first pixel of a group's first plane. */
-static void fill_terms(const atl_conv_op *op, int64_t k, atl_conv_term *term) {
+static atl_conv_term find_term(const atl_conv_op *op, int64_t k, int64_t c, int64_t y, int64_t x) {
     int64_t s = op->stride, inset = op->reach - k / 2, first = first_column(op, k), column;
-    for (int64_t l = 0; l < op->channels / op->groups * k * k; l++) {
-        int64_t c = l / (k * k), ty = l / k % k + inset;
-        int64_t phase = split_column(op, l % k + inset, &column),
-                plane = (c * op->phases + ty % s) * op->phases + phase;
-        term[l].offset = (int32_t)(plane * op->plane + ty / s * op->out_width + column);
-        term[l].column = (int32_t)(column == 0 ? -1 : column - first - (column > 0));
-    }
+    int64_t phase = split_column(op, x + inset, &column), ty = y + inset;
+    int64_t plane = (c * op->phases + ty % s) * op->phases + phase;
+    return (atl_conv_term){.offset = (int32_t)(plane * op->plane + ty / s * op->out_width + column),
+                           .column = (int32_t)(column == 0 ? -1 : column - first - (column > 0))};
+}
+
+static void fill_terms(const atl_conv_op *op, int64_t k, atl_conv_term *term) {
+    for (int64_t l = 0; l < op->channels / op->groups * k * k; l++)
+        term[l] = find_term(op, k, l / (k * k), l / k % k, l % k);
 }
 
 /* Which lanes of a band have a pixel in each column. */
@@ -101,11 +105,25 @@ static void fill_inside(const atl_conv_op *op, int64_t k, uint16_t *inside) {
     }
 }
 
+/* The windows: of each line the middle first. Other than a filter's terms, none may be a zero beyond the image's last column. */
+static void fill_windows(const atl_conv_op *op, atl_conv_term *term, uint16_t *inside) {
+    for (int64_t l = 0; l < POOL * POOL; l++) {
+        int64_t x = (l + 1) % POOL;
+        term[l] = find_term(op, POOL, 0, l / POOL, x);
+        term[l].column = x == 1 ? -1 : (int32_t)x / 2;
+    }
+    for (int64_t e = 0; e < POOL_COLUMNS; e++, inside += op->inside_row)
+        for (int64_t i = 0; i < op->band * op->out_width; i++) {
+            int64_t column = i % op->out_width * op->stride + 2 * e - 1;
+            inside[i / 16] |= (uint16_t)((column >= 0 && column < op->width) << i % 16);
+        }
+}
+
 /* The filters and, behind them, what tells where their terms are, in one block. */
 static atl_status fill_tables(atl_plan *plan, atl_linear *linears, const int64_t *k, atl_conv_op *op,
                               atl_error *error) {
     int mr = plan->engine->kernels.conv.mr;
-    int64_t terms = 0, columns = 0;
+    int64_t terms = op->with_pool ? POOL * POOL : 0, columns = op->with_pool ? POOL_COLUMNS : 0;
     for (int64_t i = 0; i < op->count; i++) {
         terms += linears[i].k;
         columns += count_columns(op, k[i]);
@@ -128,12 +146,16 @@ static atl_status fill_tables(atl_plan *plan, atl_linear *linears, const int64_t
         term += linears[i].k;
         inside += count_columns(op, k[i]) * op->inside_row;
     }
+    if (op->with_pool) {
+        op->pool = (atl_conv_filter){.k = POOL, .terms = POOL * POOL, .term = term, .inside = inside};
+        fill_windows(op, term, inside);
+    }
     op->filters = filters;
     return ATL_OK;
 }
 
 atl_status atl_conv_plan(atl_plan *plan, atl_linear *linears, const int64_t *k, atl_conv_op *op, atl_error *error) {
-    op->reach = 0;
+    op->reach = op->with_pool ? POOL / 2 : 0;
     for (int64_t i = 0; i < op->count; i++)
         op->reach = atl_max(op->reach, k[i] / 2);
     atl_status status = shape_planes(plan, op, error);
@@ -165,75 +187,141 @@ void atl_conv_range(const atl_conv_op *op, int64_t i, int64_t pieces, int64_t *f
 
 /* ---- run ---- */
 
-/* Where a piece reads and writes. */
 typedef struct piece {
     const atl_kernels *kernels;
+    const atl_conv_io *io;
     float *planes, *masks;
-    const float *x;
-    float *y;
-    int64_t x_row, y_filter, y_row;
+    int64_t first_pooled, pooled; /* channels that it pools */
 } piece;
 
-/* Rows [from, end) of one group, output lines [line, line + lines) of every filter. */
-static void conv_band(const atl_conv_op *op, const piece *p, int64_t group, int64_t from, int64_t end, int64_t line,
-                      int64_t lines) {
-    int64_t channels = op->channels / op->groups;
-    p->kernels->planes.fn(&(atl_planes_args){.x = p->x + group * channels * p->x_row,
-                                             .channels = channels,
-                                             .x_row = p->x_row,
+/* Pools output lines [from, end), of a band whose first one is `line`. All of them have a line above them, or none; likewise
+ * below. */
+static void pool_lines(const atl_conv_op *op, const piece *p, int64_t line, int64_t from, int64_t end) {
+    int64_t first = from > 0 ? 0 : POOL, last = from * op->stride + 1 < op->height ? POOL * POOL : POOL * POOL - POOL;
+    int64_t row = op->phases * op->phases * op->plane;
+    p->kernels->max_pool.fn(
+        &(atl_max_pool_args){.channels = p->pooled,
+                             .n = (end - from) * op->out_width,
+                             .terms = last - first,
+                             .term = op->pool.term + first,
+                             .inside = op->pool.inside,
+                             .inside_row = op->inside_row,
+                             .x = p->planes + p->first_pooled * row + (from - line) * op->out_width,
+                             .x_row = row,
+                             .y = p->io->pooled + p->first_pooled * p->io->pooled_row + from * op->out_width,
+                             .y_row = p->io->pooled_row});
+}
+
+/* Only the first output line has none above it, and only the last one may have none below. */
+static void pool_band(const atl_conv_op *op, const piece *p, int64_t line, int64_t lines) {
+    int64_t edge[] = {0, 1, atl_max(1, atl_ceil_div(op->height - 1, op->stride)), op->out_height};
+    for (int e = 0; e < 3; e++) {
+        int64_t from = atl_max(line, edge[e]), end = atl_min(line + lines, edge[e + 1]);
+        if (from < end)
+            pool_lines(op, p, line, from, end);
+    }
+}
+
+/* Output lines of a group of channels, the first of which is x. */
+typedef struct band {
+    const float *x; /* NULL: there is none */
+    int64_t line, lines;
+} band;
+
+static band band_from(const atl_conv_op *op, const float *x, int64_t line, int64_t end) {
+    return (band){x, line, atl_min(op->band, end - line)};
+}
+
+/* The group of which row `row` is the first, if it is, in the sample that follows where the rows of this one end. */
+static const float *group_at(const atl_conv_op *op, const atl_conv_io *io, int64_t row) {
+    const float *x = row < op->rows ? io->x : io->next;
+    int64_t channel = row % op->rows / group_rows(op) * (op->channels / op->groups);
+    return x && row % group_rows(op) == 0 ? x + channel * io->x_row : NULL;
+}
+
+static void copy_planes(const atl_conv_op *op, const piece *p, band b) {
+    p->kernels->planes.fn(&(atl_planes_args){.x = b.x,
+                                             .channels = op->channels / op->groups,
+                                             .x_row = p->io->x_row,
                                              .height = op->height,
                                              .width = op->width,
                                              .stride = op->stride,
                                              .phases = op->phases,
                                              .reach = op->reach,
-                                             .first = line,
-                                             .lines = lines + op->halo,
+                                             .first = b.line,
+                                             .lines = b.lines + op->halo,
                                              .to = p->planes,
                                              .line = op->out_width,
                                              .plane = op->plane});
+}
+
+/* What the planes of a band are copied from. */
+static void fetch_ahead(const atl_conv_op *op, band b, int64_t x_row, atl_conv_args *args) {
+    int64_t from = atl_max(0, b.line * op->stride - op->reach);
+    int64_t end = atl_min(op->height, (b.line + b.lines + op->halo) * op->stride - op->reach);
+    if (!b.x || from >= end)
+        return;
+    args->ahead = b.x + from * op->width;
+    args->ahead_n = (end - from) * op->width;
+    args->ahead_row = x_row;
+    args->ahead_rows = op->channels / op->groups;
+}
+
+/* Rows [from, end) of every filter's y in a band. `next` is fetched with the last filter, which has the most terms. */
+static void conv_band(const atl_conv_op *op, const piece *p, band b, band next, int64_t from, int64_t end) {
+    const atl_conv_io *io = p->io;
+    copy_planes(op, p, b);
+    if (p->pooled > 0)
+        pool_band(op, p, b.line, b.lines);
     for (int64_t f = 0; f < op->count; f++) {
         const atl_conv_filter *filter = &op->filters[f];
-        p->kernels->conv.fn(&(atl_conv_args){.rows = end - from,
-                                             .terms = filter->terms,
-                                             .weight = filter->weight + from * filter->terms,
-                                             .term = filter->term,
-                                             .columns = filter->columns,
-                                             .inside = filter->inside,
-                                             .inside_row = op->inside_row,
-                                             .masks = p->masks,
-                                             .scale = filter->scale + from,
-                                             .shift = filter->shift + from,
-                                             .relu = op->relu,
-                                             .n = lines * op->out_width,
-                                             .x = p->planes,
-                                             .y = p->y + f * p->y_filter + from * p->y_row + line * op->out_width,
-                                             .y_row = p->y_row});
+        atl_conv_args args = {.rows = end - from,
+                              .terms = filter->terms,
+                              .weight = filter->weight + from * filter->terms,
+                              .term = filter->term,
+                              .columns = filter->columns,
+                              .inside = filter->inside,
+                              .inside_row = op->inside_row,
+                              .masks = p->masks,
+                              .scale = filter->scale + from,
+                              .shift = filter->shift + from,
+                              .relu = op->relu,
+                              .n = b.lines * op->out_width,
+                              .x = p->planes,
+                              .y = io->y + f * io->y_filter + from * io->y_row + b.line * op->out_width,
+                              .y_row = io->y_row};
+        if (f + 1 == op->count)
+            fetch_ahead(op, next, io->x_row, &args);
+        p->kernels->conv.fn(&args);
     }
 }
 
 void atl_conv_lines(const atl_run_state *run, const atl_conv_op *op, int slot, int64_t i, int64_t pieces, int64_t line,
-                    int64_t end, const float *x, int64_t x_row, float *y, int64_t y_filter, int64_t y_row) {
+                    int64_t end, const atl_conv_io *io) {
     float *scratch = atl_run_scratch(run, slot);
+    int64_t pooled = op->with_pool ? op->channels : 0;
     piece p = {.kernels = &run->plan->engine->kernels,
+               .io = io,
                .planes = scratch + op->planes + op->before,
                .masks = scratch + op->masks,
-               .x = x,
-               .y = y,
-               .x_row = x_row,
-               .y_filter = y_filter,
-               .y_row = y_row};
+               .first_pooled = pooled * i / pieces};
+    p.pooled = pooled * (i + 1) / pieces - p.first_pooled;
     int64_t first, count, rows = group_rows(op);
     atl_conv_range(op, i, pieces, &first, &count);
-    for (int64_t from = first, next; from < first + count; from = next) {
-        next = atl_min(first + count, (from / rows + 1) * rows);
-        for (int64_t at = line; at < end; at += op->band)
-            conv_band(op, &p, from / rows, from, next, at, atl_min(op->band, end - at));
+    for (int64_t from = first, until; from < first + count; from = until) {
+        const float *x = group_at(op, io, from / rows * rows);
+        until = atl_min(first + count, (from / rows + 1) * rows);
+        for (int64_t at = line, after; at < end; at = after) {
+            after = at + op->band;
+            band next = after < end ? band_from(op, x, after, end) : band_from(op, group_at(op, io, until), line, end);
+            conv_band(op, &p, band_from(op, x, at, end), next, from, until);
+        }
     }
 }
 
 void atl_conv_piece(const atl_run_state *run, const atl_conv_op *op, int slot, int64_t i, int64_t pieces,
-                    const float *x, int64_t x_row, float *y, int64_t y_filter, int64_t y_row) {
-    atl_conv_lines(run, op, slot, i, pieces, 0, op->out_height, x, x_row, y, y_filter, y_row);
+                    const atl_conv_io *io) {
+    atl_conv_lines(run, op, slot, i, pieces, 0, op->out_height, io);
 }
 
 void atl_conv_describe(const atl_plan *plan, const atl_conv_op *op, atl_text *text) {

@@ -103,12 +103,14 @@ typedef struct atl_conv_op {
     int64_t plane, before;    /* floats from a plane to the next, and before the first */
     int64_t band, halo;       /* output lines at a time; lines that planes have more */
     int64_t inside_row;       /* of a filter's `inside` */
+    int with_pool;            /* x is max-pooled as well, 3 x 3, with the same stride */
+    atl_conv_filter pool;     /* its windows: three terms each of the line above, its own and the one below */
     atl_offset planes, masks; /* [channels/groups][phases][phases][plane]; the conv kernel's scratch */
 } atl_conv_op;
 
 /*
- * channels, height, width, rows, groups, stride, relu and count are set by the layer; it has checked that groups divides
- * channels and rows. Filter i is linears[i] of `linears`, folded (atl_linear_fold), with kernel k[i]. Takes plan->tables.
+ * channels, height, width, rows, groups, stride, relu, count and with_pool are set by the layer; it has checked that groups
+ * divides channels and rows, and is 1 with_pool. Filter i is linears[i] of `linears`, folded (atl_linear_fold), with kernel k[i]. Takes plan->tables.
  */
 atl_status atl_conv_plan(struct atl_plan *plan, struct atl_linear *linears, const int64_t *k, atl_conv_op *op,
                          atl_error *error);
@@ -120,16 +122,23 @@ atl_status atl_conv_plan(struct atl_plan *plan, struct atl_linear *linears, cons
 int64_t atl_conv_pieces(const atl_conv_op *op);
 void atl_conv_range(const atl_conv_op *op, int64_t i, int64_t pieces, int64_t *first, int64_t *count);
 
-/*
- * Computes a piece: part of a task, in the scratch of its slot. x is the sample's, its channels x_row apart; row r of filter
- * f goes to y + f*y_filter + r*y_row, dense.
- */
+/* What a sample's work reads and writes. */
+typedef struct atl_conv_io {
+    const float *x;
+    const float
+        *next;     /* x of the sample that this thread is likely to take next, which is fetched meanwhile; or NULL */
+    float *y;      /* row r of filter f is y + f*y_filter + r*y_row, dense */
+    float *pooled; /* channel c is pooled + c*pooled_row, dense */
+    int64_t x_row, y_filter, y_row; /* x_row: from a channel to the next */
+    int64_t pooled_row;
+} atl_conv_io;
+
+/* Computes a piece: part of a task, in the scratch of its slot. Each piece pools some of the channels. */
 void atl_conv_piece(const struct atl_run_state *run, const atl_conv_op *op, int slot, int64_t i, int64_t pieces,
-                    const float *x, int64_t x_row, float *y, int64_t y_filter, int64_t y_row);
+                    const atl_conv_io *io);
 /* The same for output lines [line, end) alone. */
 void atl_conv_lines(const struct atl_run_state *run, const atl_conv_op *op, int slot, int64_t i, int64_t pieces,
-                    int64_t line, int64_t end, const float *x, int64_t x_row, float *y, int64_t y_filter,
-                    int64_t y_row);
+                    int64_t line, int64_t end, const atl_conv_io *io);
 void atl_conv_describe(const struct atl_plan *plan, const atl_conv_op *op, atl_text *text);
 
 /* ---- residual: y = relu(pixel gate(channel gate(relu(bn(conv x)))) + shortcut(max-pool x)) ---- */
@@ -152,9 +161,10 @@ typedef struct atl_residual_op {
     int64_t weight_rows;        /* of the shortcut at a time */
     int64_t chunk;              /* output positions that the shortcut is computed for at a time */
     int64_t strip_rows;         /* output rows of a strip */
-    int64_t row;                /* floats from a channel of the features to the next */
+    int64_t row;                /* floats from a channel of the features, or of pooled x, to the next */
     atl_offset features;        /* [channels][row]: relu(bn(conv x)) */
-    atl_offset pooled, sums; /* in the slot's scratch: max-pooled x, [channels of x][ATL_PANEL_ROW]; sums of a gemm */
+    atl_offset pooled;          /* [channels of x][row]: max-pooled x */
+    atl_offset sums;            /* in the slot's scratch: sums of a gemm */
 } atl_residual_op;
 
 /* conv's channels, height, width and stride are set by the layer; the kernels are conv_k and gate_k wide. */

@@ -34,7 +34,8 @@ static atl_status plan_shortcut(atl_plan *plan, atl_linear *linear, atl_residual
     op->weight_rows = mr * atl_max(1, WEIGHT_FLOATS / (linear->k * mr));
     int64_t width = op->conv.out_width;
     op->chunk = width < ATL_BLOCK ? ATL_BLOCK / width * width : ATL_BLOCK;
-    atl_status status = atl_reserve_slot(plan, &op->pooled, linear->k, ATL_PANEL_ROW, 1, error);
+    /* a row more, and one of nr at least: what products read beyond the last position */
+    atl_status status = atl_reserve_sample(plan, &op->pooled, linear->k + 1, atl_max(op->row, nr), 1, error);
     if (status == ATL_OK)
         status = atl_reserve_slot(plan, &op->sums, op->weight_rows, nr, 1, error);
     return status;
@@ -44,7 +45,7 @@ atl_status atl_residual_plan(atl_plan *plan, atl_linear *linears, int64_t conv_k
                              atl_error *error) {
     atl_conv_op *conv = &op->conv;
     conv->groups = conv->count = 1;
-    conv->relu = 1;
+    conv->relu = conv->with_pool = 1;
     conv->rows = linears[ATL_RESIDUAL_CONV].m;
     atl_status status = atl_conv_plan(plan, &linears[ATL_RESIDUAL_CONV], &conv_k, conv, error);
     if (status != ATL_OK)
@@ -82,21 +83,31 @@ typedef struct job {
 /* Where a task works: a sample, its workspace, and the scratch of the task's slot. */
 typedef struct place {
     atl_sample sample;
+    const float *next; /* x of the sample after it, or NULL */
     float *workspace, *scratch;
     int slot;
 } place;
 
 static place sample_place(const job *j, int64_t b, int64_t workspace, int slot) {
-    return (place){atl_run_sample(j->run, b), atl_run_workspace(j->run, workspace), atl_run_scratch(j->run, slot),
-                   slot};
+    return (place){.sample = atl_run_sample(j->run, b),
+                   .workspace = atl_run_workspace(j->run, workspace),
+                   .scratch = atl_run_scratch(j->run, slot),
+                   .slot = slot};
 }
 
-/* Features of some of the channels, with their sums and maxima. */
+/* Features of some of the channels, with their sums and maxima, and some channels of x pooled. */
 static void convolve(const job *j, const place *p, int64_t piece, int64_t pieces) {
     const atl_residual_op *op = j->op;
     float *features = p->workspace + op->features;
     int64_t first, count;
-    atl_conv_piece(j->run, &op->conv, p->slot, piece, pieces, p->sample.x, j->run->x_row, features, 0, op->row);
+    atl_conv_piece(j->run, &op->conv, p->slot, piece, pieces,
+                   &(atl_conv_io){.x = p->sample.x,
+                                  .next = p->next,
+                                  .x_row = j->run->x_row,
+                                  .y = features,
+                                  .y_row = op->row,
+                                  .pooled = p->workspace + op->pooled,
+                                  .pooled_row = op->row});
     atl_conv_range(&op->conv, piece, pieces, &first, &count);
     atl_excite_squeeze(j->kernels, &op->excite, p->workspace, features, op->row, first, count);
 }
@@ -116,9 +127,7 @@ static void shortcut(const job *j, const place *p, int64_t at, int64_t n) {
     const atl_residual_op *op = j->op;
     const atl_conv_op *conv = &op->conv;
     int64_t mr = j->kernels->gemm.mr, nr = j->kernels->gemm.nr, k = conv->channels, y_row = j->run->y_row;
-    float *pooled = p->scratch + op->pooled;
-    j->kernels->max_pool.fn(p->sample.x, conv->height, conv->width, j->run->x_row, k, conv->stride, at, n, pooled,
-                            ATL_PANEL_ROW);
+    const float *pooled = p->workspace + op->pooled + at;
     for (int64_t m = 0; m < conv->rows; m += op->weight_rows)
         for (int64_t i = 0; i < n; i += nr)
             j->kernels->gemm.fn(&(atl_gemm){.m = atl_min(op->weight_rows, conv->rows - m),
@@ -128,7 +137,7 @@ static void shortcut(const job *j, const place *p, int64_t at, int64_t n) {
                                             .a_tile = k * mr,
                                             .a_step = mr,
                                             .b = pooled + i,
-                                            .b_row = ATL_PANEL_ROW,
+                                            .b_row = op->row,
                                             .row_bias = op->bias ? op->bias + m : NULL,
                                             .y = p->sample.y + m * y_row + at + i,
                                             .y_row = y_row,
@@ -157,6 +166,8 @@ static void whole_sample(void *context, int64_t task, int slot) {
     const job *j = context;
     int64_t threads = atl_pool_threads(j->run->plan->engine->pool);
     place p = sample_place(j, task, j->run->batch < threads ? task : slot, slot);
+    if (task + threads < j->run->batch)
+        p.next = atl_run_sample(j->run, task + threads).x;
     convolve(j, &p, 0, 1);
     atl_excite_factors(j->kernels, &j->op->excite, 1, 0, p.workspace);
     pool_strip(j, &p, 0);

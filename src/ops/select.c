@@ -52,8 +52,14 @@ typedef struct job {
 static void convolve(const job *j, int64_t b, float *w, int slot, int64_t piece, int64_t strip) {
     const atl_conv_op *conv = &j->op->conv;
     int64_t n = j->op->positions, lines = atl_ceil_div(conv->out_height, j->strips);
+    int64_t next = b + atl_pool_threads(j->run->plan->engine->pool);
     atl_conv_lines(j->run, conv, slot, piece, j->pieces, strip * lines, atl_min((strip + 1) * lines, conv->out_height),
-                   atl_run_sample(j->run, b).x, j->run->x_row, w + j->op->features, conv->rows * n, n);
+                   &(atl_conv_io){.x = atl_run_sample(j->run, b).x,
+                                  .next = next < j->run->batch ? atl_run_sample(j->run, next).x : NULL,
+                                  .x_row = j->run->x_row,
+                                  .y = w + j->op->features,
+                                  .y_filter = conv->rows * n,
+                                  .y_row = n});
 }
 
 /* Sums of channels [first, first + count) of every branch. */
