@@ -46,10 +46,16 @@ V_INLINE void pool_vectors(int channels, int vectors, const float *x, int64_t st
     }
 }
 
+/* Rows may be short and far apart: those of the next channels are fetched meanwhile. */
 V_INLINE void pool_whole(const float *x, int64_t n, int64_t stride, const float *scale, float *sum, float *max) {
     int64_t i = 0;
-    for (; i + 2 * VL <= n; i += 2 * VL)
+    for (; i + 2 * VL <= n; i += 2 * VL) {
+        UNROLL
+        for (int c = 0; c < CHANNELS; c++)
+            for (int l = 0; l < 2 * VL; l += LINE)
+                __builtin_prefetch(x + (CHANNELS + c) * stride + i + l, 0, 3);
         pool_vectors(CHANNELS, 2, x + i, stride, scale, sum + i, max + i);
+    }
     pool_channels(CHANNELS, x + i, n - i, stride, scale, sum + i, max + i);
 }
 

@@ -3,8 +3,8 @@
  * Mean and maximum over channels, a convolution of the two planes, a gate per pixel, scaling. Whole samples are tasks while
  * there are enough of them, and go by strips of image rows: a strip is scaled as soon as the next one is pooled, so that the
  * second read comes from a cache. Where input and output exceed the last-level cache, strips are long, outputs go straight to
- * memory and the next strip but one is pooled meanwhile. Few samples are split: pooled and gated by image rows, scaled by
- * channels, so that no two threads write the same cache line.
+ * memory and the next strip but one is pooled meanwhile. Few samples are split: pooled and gated by image rows, then scaled by
+ * about the same pixels, which the thread is likely to have in its cache.
  */
 #include <stdatomic.h>
 #include <string.h>
@@ -22,6 +22,7 @@ enum {
     STREAM_PIXELS = 512,      /* Likewise when outputs go straight to memory; at most STRIP_PIXELS then, ... */
     STREAM_PLANE = 4096,      /* ... or a whole plane of up to this many */
     TASKS_PER_THREAD = 2,
+    LINE = ATL_ALIGN / (int)sizeof(float),
     CHAIN = 16 /* samples of a task at most: other callers get their turn between tasks */
 };
 
@@ -106,7 +107,7 @@ typedef struct job {
     const atl_kernels *kernels;
     int stream;
     int64_t strip_rows, strips; /* of a sample */
-    int64_t channel_group;      /* of a split sample */
+    int64_t parts, groups;      /* of a split sample's pixels; of its channels, where the parts are too few */
     _Atomic int64_t claimed;    /* samples that chains have taken */
 } job;
 
@@ -210,23 +211,26 @@ static void gate_task(void *context, int64_t task, int slot) {
     gate_strip(context, task_strip(context, task));
 }
 
-static int64_t channel_groups(const job *j) {
-    return atl_ceil_div(j->op->channels, j->channel_group);
+static int64_t part_start(const job *j, int64_t part) {
+    int64_t positions = j->run->plan->positions;
+    return part == j->parts ? positions : atl_ceil_div(positions, LINE) * part / j->parts * LINE;
 }
 
+/* Pixels of a split sample in whole cache lines: no two threads write the same one. */
 static void scale_task(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
     const atl_run_state *run = j->run;
-    int64_t b = task / channel_groups(j), from = task % channel_groups(j) * j->channel_group;
+    int64_t b = task / (j->parts * j->groups), group = task / j->parts % j->groups, part = task % j->parts;
+    int64_t from = part_start(j, part), first = j->op->channels * group / j->groups;
     atl_sample sample = atl_run_sample(run, b);
-    j->kernels->scale_pixels.fn(&(atl_scale_pixels_args){.x = sample.x + from * run->x_row,
-                                                         .y = sample.y + from * run->y_row,
-                                                         .n = run->plan->positions,
-                                                         .channels = atl_min(j->channel_group, j->op->channels - from),
+    j->kernels->scale_pixels.fn(&(atl_scale_pixels_args){.x = sample.x + first * run->x_row + from,
+                                                         .y = sample.y + first * run->y_row + from,
+                                                         .n = part_start(j, part + 1) - from,
+                                                         .channels = j->op->channels * (group + 1) / j->groups - first,
                                                          .x_stride = run->x_row,
                                                          .y_stride = run->y_row,
-                                                         .factor = atl_run_workspace(run, b) + j->op->mean,
+                                                         .factor = atl_run_workspace(run, b) + j->op->mean + from,
                                                          .stream = j->stream && sample.x != sample.y});
 }
 
@@ -234,14 +238,15 @@ static void scale_task(void *context, int64_t task, int slot) {
 static void run_split(job *j) {
     const atl_run_state *run = j->run;
     int64_t threads = atl_pool_threads(run->plan->engine->pool);
-    int64_t wanted = atl_ceil_div(TASKS_PER_THREAD * threads, run->batch);
+    int64_t wanted = run->batch == 1 ? threads : atl_ceil_div(TASKS_PER_THREAD * threads, run->batch);
     j->strip_rows =
         atl_min(j->op->strip_rows, atl_pixel_gate_rows(j->op, atl_max(SPLIT_PIXELS, run->plan->positions / wanted)));
     j->strips = atl_ceil_div(j->op->height, j->strip_rows);
-    j->channel_group = atl_ceil_div(j->op->channels, wanted);
+    j->parts = atl_min(wanted, atl_ceil_div(run->plan->positions, LINE));
+    j->groups = atl_min(atl_ceil_div(wanted, j->parts), j->op->channels);
     atl_run_tasks(run, pool_task, j, run->batch * j->strips);
     atl_run_tasks(run, gate_task, j, run->batch * j->strips);
-    atl_run_tasks(run, scale_task, j, run->batch * channel_groups(j));
+    atl_run_tasks(run, scale_task, j, run->batch * j->parts * j->groups);
 }
 
 void atl_pixel_gate_run(const atl_run_state *run, const atl_pixel_gate_op *op) {
@@ -266,6 +271,6 @@ void atl_pixel_gate_describe(const atl_plan *plan, const atl_pixel_gate_op *op, 
     atl_text_add(
         text,
         "scale: sample per task, in strips of %lld rows, of %lld where the run exceeds the last-level cache; by "
-        "channels when samples are few (%s)\n",
+        "pixels when samples are few (%s)\n",
         (long long)op->strip_rows, (long long)op->stream_rows, k->scale_pixels.variant);
 }
