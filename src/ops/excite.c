@@ -37,9 +37,12 @@ atl_status atl_excite_plan(atl_plan *plan, atl_linear *fc1, atl_linear *fc2, int
     if (status == ATL_OK && op->with_max)
         status = atl_reserve_sample(plan, &op->max, op->channels, 1, 1, error);
     if (status == ATL_OK)
-        status = atl_reserve_sample(plan, &op->inner, op->hidden, 1, 1, error);
+        status = atl_reserve_sample(plan, &op->inner, op->hidden, 1 + op->with_max, 1, error);
     if (status == ATL_OK)
         status = atl_reserve_sample(plan, &op->factor, op->channels, 1, 1, error);
+    if (status == ATL_OK)
+        status = atl_reserve_slot(plan, &op->group, atl_min(op->channel_group, op->channels) + 2 * FC_LANES,
+                                  1 + op->with_max, 1, error);
     return status;
 }
 
@@ -87,7 +90,8 @@ typedef struct job {
     const atl_excite_op *op;
     const atl_kernels *kernels;
     atl_schedule schedule;
-    int64_t groups;          /* of a split sample */
+    int64_t group, groups;   /* channels of a split sample that a task takes, and how many of these there are */
+    int64_t parts;           /* of its hidden units */
     int64_t together;        /* samples that share a read of the weights */
     _Atomic int64_t claimed; /* samples that chains have taken */
 } job;
@@ -103,17 +107,16 @@ static void excite(const job *j, int64_t b, int64_t samples) {
                        atl_run_workspace(j->run, b));
 }
 
-/* Scales channels [from, from + count) of sample b; those of sample `next` are reduced meanwhile, unless it is negative. */
-static void scale(const job *j, int64_t b, int64_t from, int64_t count, int64_t next) {
+/* Scales sample b; sample `next` is reduced meanwhile, unless it is negative. */
+static void scale(const job *j, int64_t b, int64_t next) {
     const atl_run_state *run = j->run;
     atl_sample sample = atl_run_sample(run, b);
-    const float *factor = atl_run_workspace(run, b) + j->op->factor + from;
-    const float *ahead = next < 0 ? NULL : atl_run_sample(run, next).x + from * run->x_row;
-    float *sums = next < 0 ? NULL : atl_run_workspace(run, next) + j->op->mean + from;
-    float *maxima = next < 0 || !j->op->with_max ? NULL : atl_run_workspace(run, next) + j->op->max + from;
-    j->kernels->scale.fn(sample.x + from * run->x_row, sample.y + from * run->y_row, j->op->positions, count,
-                         run->x_row, run->y_row, factor, j->schedule.stream && sample.x != sample.y, ahead, sums,
-                         maxima);
+    const float *factor = atl_run_workspace(run, b) + j->op->factor;
+    const float *ahead = next < 0 ? NULL : atl_run_sample(run, next).x;
+    float *sums = next < 0 ? NULL : atl_run_workspace(run, next) + j->op->mean;
+    float *maxima = next < 0 || !j->op->with_max ? NULL : atl_run_workspace(run, next) + j->op->max;
+    j->kernels->scale.fn(sample.x, sample.y, j->op->positions, j->op->channels, run->x_row, run->y_row, factor,
+                         j->schedule.stream && sample.x != sample.y, ahead, sums, maxima);
 }
 
 static void one_sample(void *context, int64_t b, int slot) {
@@ -121,7 +124,7 @@ static void one_sample(void *context, int64_t b, int slot) {
     const job *j = context;
     squeeze(j, b, 0, j->op->channels);
     excite(j, b, 1);
-    scale(j, b, 0, j->op->channels, -1);
+    scale(j, b, -1);
 }
 
 /* A chain of samples, claimed one by one so that no thread ends far behind the others: the next one is reduced while one is
@@ -136,7 +139,7 @@ static void sample_chain(void *context, int64_t task, int slot) {
     for (int length = 1; b < batch; length++) {
         int64_t next = length < CHAIN ? atomic_fetch_add(&j->claimed, 1) : batch;
         excite(j, b, 1);
-        scale(j, b, 0, channels, next < batch ? next : -1);
+        scale(j, b, next < batch ? next : -1);
         b = next;
     }
 }
@@ -151,7 +154,7 @@ static void sample_group(void *context, int64_t task, int slot) {
         squeeze(j, b, 0, channels);
     excite(j, first, count);
     for (int64_t b = first; b < first + count; b++)
-        scale(j, b, 0, channels, -1);
+        scale(j, b, -1);
 }
 
 /* How many samples share a read of the weights, where these are more than a sample. */
@@ -160,44 +163,87 @@ static int64_t samples_together(const atl_run_state *run, const atl_excite_op *o
     return 2 * op->hidden < op->positions ? 1 : atl_max(1, atl_min(TOGETHER, fair));
 }
 
+/* ---- a split sample ---- */
+
 static int64_t group_size(const job *j, int64_t group) {
-    return atl_min(j->op->channel_group, j->op->channels - group * j->op->channel_group);
+    return atl_min(j->group, j->op->channels - group * j->group);
 }
 
+/* The means and maxima of some channels. */
 static void squeeze_group(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
-    int64_t group = task % j->groups;
-    squeeze(j, task / j->groups, group * j->op->channel_group, group_size(j, group));
+    int64_t b = task / j->groups, group = task % j->groups, from = group * j->group;
+    squeeze(j, b, from, group_size(j, group));
+    float *mean = atl_run_workspace(j->run, b) + j->op->mean + from;
+    for (int64_t i = 0; i < group_size(j, group); i++)
+        mean[i] /= (float)j->op->positions;
 }
 
-static void excite_sample(void *context, int64_t task, int slot) {
+static int64_t part_start(const job *j, int64_t part) {
+    return atl_min(j->op->hidden, atl_ceil_div(j->op->hidden, FC_LANES) * part / j->parts * FC_LANES);
+}
+
+/* Some hidden units of the means, and of the maxima. */
+static void excite_part(void *context, int64_t task, int slot) {
     (void)slot;
-    excite(context, task, 1);
+    const job *j = context;
+    const atl_excite_op *op = j->op;
+    int64_t from = part_start(j, task % j->parts), count = part_start(j, task % j->parts + 1) - from;
+    float *workspace = atl_run_workspace(j->run, task / j->parts);
+    for (int which = 0; which <= op->with_max; which++) {
+        float *inner = workspace + op->inner + which * op->hidden + from;
+        j->kernels->fc.fn(workspace + (which ? op->max : op->mean), 1, 0, op->channels, op->w1 + from * op->channels,
+                          op->b1 ? op->b1 + from : NULL, count, inner, 0);
+        j->kernels->unary.fn(inner, inner, count, op->activation, 0.0f);
+    }
+}
+
+/* The factors of channels [from, from + count), which is whole lanes of the weights, or up to the last channel. */
+static void group_factors(const job *j, const float *workspace, int64_t from, int64_t count, float *factor) {
+    const atl_excite_op *op = j->op;
+    for (int which = 0; which <= op->with_max; which++)
+        j->kernels->fc.fn(workspace + op->inner + which * op->hidden, 1, 0, op->hidden, op->w2 + from * op->hidden,
+                          op->b2 ? op->b2 + from : NULL, count, factor + which * count, 0);
+    for (int64_t i = 0; i < count && op->with_max; i++)
+        factor[i] += factor[count + i];
+    j->kernels->unary.fn(factor, factor, count, op->gate, op->alpha);
 }
 
 static void scale_group(void *context, int64_t task, int slot) {
-    (void)slot;
     const job *j = context;
-    int64_t group = task % j->groups;
-    scale(j, task / j->groups, group * j->op->channel_group, group_size(j, group), -1);
+    const atl_run_state *run = j->run;
+    int64_t b = task / j->groups, group = task % j->groups, from = group * j->group;
+    int64_t count = group_size(j, group), first = from / FC_LANES * FC_LANES;
+    int64_t end = atl_min(atl_round_up(from + count, FC_LANES), j->op->channels);
+    atl_sample sample = atl_run_sample(run, b);
+    float *factor = atl_run_scratch(run, slot) + j->op->group;
+    group_factors(j, atl_run_workspace(run, b), first, end - first, factor);
+    j->kernels->scale.fn(sample.x + from * run->x_row, sample.y + from * run->y_row, j->op->positions, count,
+                         run->x_row, run->y_row, factor + from - first, j->schedule.stream && sample.x != sample.y,
+                         NULL, NULL, NULL);
+}
+
+static void split(job *j, int64_t threads) {
+    int64_t fair = atl_ceil_div(j->op->channels * j->run->batch, GROUPS_PER_THREAD * threads);
+    j->group = atl_min(j->op->channel_group, atl_round_up(fair, FC_LANES));
+    j->groups = atl_ceil_div(j->op->channels, j->group);
+    j->parts = atl_min(threads, atl_ceil_div(j->op->hidden, FC_LANES));
 }
 
 void atl_excite_run(const atl_run_state *run, const atl_excite_op *op) {
     const atl_plan *plan = run->plan;
-    job j = {run,
-             op,
-             &plan->engine->kernels,
-             atl_run_schedule(run),
-             atl_ceil_div(op->channels, op->channel_group),
-             samples_together(run, op),
-             0};
+    int64_t threads = atl_pool_threads(plan->engine->pool);
+    job j = {.run = run,
+             .op = op,
+             .kernels = &plan->engine->kernels,
+             .schedule = atl_run_schedule(run),
+             .together = samples_together(run, op)};
     if (j.schedule.whole && !j.schedule.stream && j.together > 1) {
         atl_run_tasks(run, sample_group, &j, atl_ceil_div(run->batch, j.together));
         return;
     }
     if (j.schedule.whole && j.schedule.stream) {
-        int64_t threads = atl_pool_threads(plan->engine->pool);
         atl_run_tasks(run, sample_chain, &j, atl_ceil_div(run->batch, CHAIN) + threads - 1);
         return;
     }
@@ -205,8 +251,9 @@ void atl_excite_run(const atl_run_state *run, const atl_excite_op *op) {
         atl_run_tasks(run, one_sample, &j, run->batch);
         return;
     }
+    split(&j, threads);
     atl_run_tasks(run, squeeze_group, &j, run->batch * j.groups);
-    atl_run_tasks(run, excite_sample, &j, run->batch);
+    atl_run_tasks(run, excite_part, &j, run->batch * j.parts);
     atl_run_tasks(run, scale_group, &j, run->batch * j.groups);
 }
 

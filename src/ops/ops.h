@@ -29,8 +29,9 @@ typedef struct atl_excite_op {
     atl_unary activation, gate;
     float alpha;
     int with_max;
-    int64_t channel_group; /* channels of a task when a sample is split */
+    int64_t channel_group; /* channels of a task when a sample is split, at most */
     atl_offset mean, max, inner, factor;
+    atl_offset group; /* in the slot's scratch: factors of these channels */
 } atl_excite_op;
 
 /* activation, gate, alpha and with_max are set by the layer. */
