@@ -39,7 +39,7 @@ struct atl_plan {
         } multi_head;
         atl_channel_attend_op channel;
         struct {
-            atl_view_op query, key, value, output;
+            atl_view_op views[ATL_VIEWS];
             atl_attend_op attend;
         } attention;
         struct {

@@ -277,6 +277,9 @@ typedef struct atl_attend_op {
     float scale;                        /* of the logits */
     float gamma;
     atl_panels q, k, v; /* head h: d, d and c rows from row + h times as many on */
+    /* NULL, or query, key, value and output of the run, which are taken and written where they lie: no panels. Without a map,
+     * and with features side by side. */
+    const struct atl_view_op *tensors;
     int queries_in_x; /* of one head: queries are x's rows and, if d is more than these, a row of ones. With a map they are
                            copied to the panels q first (atl_panels_copy_x), as y may be x */
     int into_y;       /* y = gamma * affine(result) + x, else the result goes into the panels `to`, c rows a head */
@@ -379,6 +382,11 @@ typedef struct atl_view_op {
     atl_panels panels;               /* dim rows a head */
 } atl_view_op;
 
+/* Query, key, value and output of an attention. */
+enum { ATL_VIEW_QUERY, ATL_VIEW_KEY, ATL_VIEW_VALUE, ATL_VIEW_OUTPUT, ATL_VIEWS };
+
+/* Position i of head h of the tensor of sample b. */
+float *atl_view_at(const struct atl_run_state *run, const atl_view_op *op, int64_t b, int64_t h, int64_t i);
 void atl_view_run(const struct atl_run_state *run, const atl_view_op *op);
 
 #endif
