@@ -33,8 +33,10 @@ V_INLINE void score_tile(int mr, int64_t j, int nv, int has_bias, int by_key, co
             __builtin_prefetch(b->ahead + (j + r) * b->ahead_step, 0, 2);
     }
     EACH_VECTOR (mr, nv) {
-        if (has_bias)
-            s[r][v] = biased(s[r][v], v_load(b->bias + (j + r) * TILE_NR + lane));
+        if (has_bias) {
+            vf bias = v_load(b->bias + (j + r) * TILE_NR + lane);
+            s[r][v] = b->bias_excludes ? biased(s[r][v], bias) : v_add(s[r][v], bias);
+        }
         top[v] = v_max(s[r][v], top[v]);
         v_store(scores + r * TILE_NR + lane, s[r][v]);
     }

@@ -243,6 +243,7 @@ static void attend_block(const job *j, const query_tile *t, int64_t g, const blo
                                 .weights = scratch + op->scores,
                                 .bias = s.biased < s.end ? view_bias(j, view, scratch, p) + s.from * nr : NULL,
                                 .bias_from = s.biased - s.from,
+                                .bias_excludes = view->excludes,
                                 .careful = careful > 0};
         fetch_ahead(j, t, g, view, p, &args);
         j->kernels->attend.fn(&args);
