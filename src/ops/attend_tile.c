@@ -57,7 +57,7 @@ void atl_tile_open(const job *j, int64_t index, int64_t heads, int64_t tile, que
 
 /* Queries of a head from position i on: `rows` rows of them, those of x or of a panel; further ones are ones. */
 static const float *query_rows(const job *j, const head *head, int64_t i, int64_t *row, int64_t *rows) {
-    int in_x = j->op->queries_in_x && !j->wants_map;
+    int in_x = j->op->queries_in_x && (!j->wants_map || j->keeps);
     *row = in_x ? j->run->x_row : ATL_PANEL_ROW;
     *rows = in_x ? j->run->plan->channels : j->op->d;
     return in_x ? atl_run_sample(j->run, head->b).x + i

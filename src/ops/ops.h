@@ -280,9 +280,9 @@ typedef struct atl_attend_op {
     /* NULL, or query, key, value and output of the run, which are taken and written where they lie: no panels. Without a map,
      * and with features side by side. */
     const struct atl_view_op *tensors;
-    int queries_in_x; /* of one head: queries are x's rows and, if d is more than these, a row of ones. With a map they are
-                           copied to the panels q first (atl_panels_copy_x), as y may be x */
-    int into_y;       /* y = gamma * affine(result) + x, else the result goes into the panels `to`, c rows a head */
+    int queries_in_x; /* of one head: queries are x's rows and, if d is more than these, a row of ones. Where rows of a map are
+                         recomputed they are copied to the panels q first, as y may be x */
+    int into_y; /* y = gamma * affine(result) + x, else the result goes into the panels `to`, c rows a head */
     atl_affine affine;
     atl_panels to;
     int masked;        /* the run's masks count, and causal */
