@@ -68,6 +68,8 @@ enum { TASKS_PER_THREAD = 4 /* at least, where `least` allows */ };
 int64_t atl_run_width(const atl_run_state *run, int64_t total, int64_t unit, int64_t least, int64_t most) {
     int64_t threads = atl_pool_threads(run->plan->engine->pool), best = least, best_cost = INT64_MAX;
     int64_t fair = total / (TASKS_PER_THREAD * threads) / unit * unit;
+    if (fair < least) /* there are so few that one task each may be best */
+        fair = atl_round_up(atl_ceil_div(total, threads), unit);
     for (int64_t width = atl_max(least, atl_min(most, fair)); width >= least; width -= unit) {
         /* what a task costs beside its width, as much as half a unit, speaks for few */
         int64_t cost = atl_ceil_div(atl_ceil_div(total, width), threads) * (2 * width + unit);
