@@ -142,7 +142,8 @@ typedef struct atl_affine {
  * queries. y == x allowed. With x NULL: z alone, zeros positive, no gamma and no affine; y == out allowed then, y_stride being
  * nr. `stream` writes 32 queries at a time past the caches: y and y_stride are then multiples of a cache line. */
 typedef void atl_finish_fn(int64_t nr, int64_t c, int64_t n, float gamma, const atl_affine *affine,
-                           atl_attend_state state, const float *x, int64_t x_stride, float *y, int64_t y_stride, int stream);
+                           atl_attend_state state, const float *x, int64_t x_stride, float *y, int64_t y_stride,
+                           int stream);
 
 /* Rows of the attention map: map[i*stride + j] = 2^(s - max[i]) * inverse[i] with s = q_i . k_j, for `rows` queries i and
  * `keys` <= ATL_BLOCK keys j. q is scaled as for attend and packed [ceil(rows/mr)][d][mr], k rows of a panel. No score
