@@ -68,9 +68,9 @@ rule("src/io/ includes public headers, itself, and how to fail and to read optio
      include_faults(io, ["include/", "src/io/", "src/error.h", "src/options.h"]))
 
 command = files("tools", ".c", ".h")
-rule("the command includes public headers, itself, the oracle, the checkers and how to choose an instruction set",
+rule("the command includes public headers, itself, the oracle, the checkers, instruction sets and the nearest name",
      len(command), include_faults(command, ["include/", "tools/", "tests/oracle/oracle.h", "tests/check/", "tests/kernel_check.h", "bench/weights.h", "bench/shim.h",
-                                            "kernels/kernels.h", "src/cpu.h"]))
+                                            "kernels/kernels.h", "src/cpu.h", "src/nearest.h"]))
 
 calls = [p for p in core if re.search(r"\.fn\(", p.read_text())]
 rule("only src/ops/ calls kernels", len(calls), [name(p) for p in calls if "ops" not in p.parts])

@@ -154,7 +154,8 @@ Test(command_run, wrong_usage) {
     } cases[] = {
         {"--input x.npy --output y.npy", "w.st: --layer is missing"},
         {"--layer see --input x.npy --output y.npy", "did you mean se?"},
-        {"--layer zzzzzz --input x.npy --output y.npy", "unknown kind \"zzzzzz\""},
+        {"--layer se --input x.npy --output y.npy --rename fc.0.wieght=fc.0.weight", "did you mean \"fc.0.weight\"?"},
+        {"--layer zzzzzz --input x.npy --output y.npy", "--layer: expected auto, se, cbam-channel"},
         {"--layer se --output y.npy", "--input is missing"},
         {"--layer se --input x.npy", "--output is missing"},
         {"--layer se --input x.npy --output y.npy --key x.npy", "--key: a layer of kind se takes none"},

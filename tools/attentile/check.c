@@ -37,20 +37,13 @@ static int read_options(const arguments *arguments, check_job *job) {
     const atl_status status = atl_cpu_choose(isa, &job->limit, &error);
     if (status == ATL_OK)
         return DONE;
-    const char *message = isa && strncmp(error.message, "max_isa", 7) == 0 ? error.message + 7 : NULL;
-    if (message)
-        return status == ATL_UNSUPPORTED ? failed("check: --isa%s", message) : wrong_usage("check: --isa%s", message);
+    if (isa && strncmp(error.message, "max_isa", 7) == 0)
+        return failed("check: --isa%s", error.message + 7); /* it exists, but this machine lacks it */
     return status == ATL_UNSUPPORTED ? failed("%s", error.message) : wrong_usage("%s", error.message);
 }
 
 /* The machine that this is must be the one that the caller had in mind: an emulator's, say. */
 static int check_expected(const check_job *job, const char *expected) {
-    int known = 0;
-    for (int isa = 0; expected && isa < ATL_ISA_COUNT; isa++)
-        known |= strcmp(expected, atl_isa_name((atl_isa)isa)) == 0;
-    if (expected && !known)
-        return wrong_usage(
-            "check: --expect: no such instruction set (expected scalar, avx2, avx512 or neon, got \"%s\")", expected);
     if (expected && strcmp(expected, atl_isa_name(job->found)) != 0)
         return failed("check: another machine (expected %s, found %s)", expected, atl_isa_name(job->found));
     return DONE;
