@@ -96,7 +96,23 @@ def declared(*headers):
     return set(re.findall(r"ATL_API[^;(]*?\b(atl_\w+)\(", text))
 
 
+# Debian's list of symbols is the record of what has been promised: what stands there may go only with a new ABI number.
+abi = run("sh", str(source / "tools/header-version"), "abi").strip()
+pinned = {}
+for line in (source / "debian/libattentile1.symbols").read_text().splitlines():
+    if line.startswith("lib"):
+        pinned[line.split()[0]] = listed = set()
+    elif line.startswith(" "):
+        listed.add(line.split()[0])
+rule("the list of symbols is that of this ABI number", len(pinned), [s for s in pinned if not s.endswith(f".so.{abi}")])
+
 for library, headers in (("src/libattentile.so", ["attentile.h", "layers.h"]), ("src/io/libattentile-io.so", ["io.h"])):
+    node = library.split("/lib")[-1].removesuffix(".so").upper().replace("-", "_") + f"_{abi}"
+    present = {line.split()[-1].replace("@@", "@") for line in run("nm", "-D", "--defined-only", str(build / library)).splitlines()}
+    promised = pinned.get(f"{library.split('/')[-1]}.{abi}", set())
+    rule(f"{library} exports the symbols of debian/libattentile1.symbols", len(promised),
+         [f"added: {s}" for s in present - promised - {node, f"{node}@{node}"}] + [f"gone: {s}" for s in promised - present - {f"{node}@{node}"}]
+         + [f"not of {node}: {s}" for s in promised if not s.endswith(f"@{node}")])
     symbols, public = exported(build / library), declared(*headers)
     rule(f"{library} exports what its headers declare, and nothing else", len(symbols & public),
          [f"exported: {s}" for s in symbols - public] + [f"missing: {s}" for s in public - symbols])
