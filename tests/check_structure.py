@@ -106,6 +106,13 @@ for line in (source / "debian/libattentile1.symbols").read_text().splitlines():
         listed.add(line.split()[0])
 rule("the list of symbols is that of this ABI number", len(pinned), [s for s in pinned if not s.endswith(f".so.{abi}")])
 
+changes = (source / "debian/changelog").read_text()
+version = run("sh", str(source / "tools/header-version"), "version").strip()
+rule("Debian's package is of this version", 1,
+     [] if changes.startswith(f"attentile ({version}) ") else [changes.splitlines()[0]])
+rule("the newest news are of this version", 1,
+     [] if re.search(r"^## (\S+)", (source / "NEWS.md").read_text(), re.M)[1] == version else ["NEWS.md"])
+
 for library, headers in (("src/libattentile.so", ["attentile.h", "layers.h"]), ("src/io/libattentile-io.so", ["io.h"])):
     node = library.split("/lib")[-1].removesuffix(".so").upper().replace("-", "_") + f"_{abi}"
     present = {line.split()[-1].replace("@@", "@") for line in run("nm", "-D", "--defined-only", str(build / library)).splitlines()}

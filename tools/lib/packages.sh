@@ -3,8 +3,9 @@
 # What has to be on the machine, for tools/quickstart and tools/test: found by what the build needs of it (a command,
 # a pkg-config module, a file), not by asking the package manager, so that a meson from pip counts as well as one from apt.
 
-# Debian's and Ubuntu's name | run (to build and run), test, optional, python (the Python package's tests) or emulated (other
-# machines, for the long tests), these two optional as well | what for | how to find it
+# Debian's and Ubuntu's name | kind | what for | how to find it. Kinds: run (to build and run), test; and those without which the
+# rest works: optional, python (the Python package's tests), installed (tests of what is installed: shells, pages, CMake, JSON),
+# package (Debian's packages, for the long tests), emulated (other machines, likewise).
 packages=(
     "gcc|run|the C compiler|have_command ${CC:-cc}"
     "libc6-dev|run|the C library's headers|have_libc_headers"
@@ -23,6 +24,17 @@ packages=(
     "python3-numpy|python|the Python package|have_python_module numpy"
     "python3-pytest|python|its tests|have_python_module pytest"
     "python3-venv|python|a virtual environment to install its wheel in|have_python_module ensurepip"
+    "cmake|installed|a program that finds the library with CMake|have_command cmake"
+    "bash-completion|installed|completion in bash|test -e /usr/share/bash-completion/bash_completion"
+    "zsh|installed|completion in zsh|have_command zsh"
+    "fish|installed|completion in fish|have_command fish"
+    "mandoc|installed|checks the manual pages|have_command mandoc"
+    "python3-jsonschema|installed|checks the command's JSON|have_python_module jsonschema"
+    "dpkg-dev|package|builds Debian packages|have_command dpkg-buildpackage"
+    "debhelper|package|their rules|have_command dh"
+    "lintian|package|checks them|have_command lintian"
+    "meson|package|Debian's own, on which they depend|have_debian meson"
+    "ninja-build|package|likewise|have_debian ninja-build"
     "qemu-user|emulated|other processors: old ones, and ARM64|have_command qemu-aarch64"
     "gcc-aarch64-linux-gnu|emulated|the cross compiler for ARM64|have_command aarch64-linux-gnu-gcc"
     "libc6-dev-arm64-cross|emulated|its C library|test -e /usr/aarch64-linux-gnu/lib/libc.a"
@@ -38,6 +50,10 @@ have_module() {
 
 have_python_module() {
     have_command python3 && python3 -c "import $1" 2>/dev/null
+}
+
+have_debian() {
+    dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q ' installed$'
 }
 
 have_libc_headers() {
@@ -99,14 +115,14 @@ apt_install() {
 }
 
 # ensure_packages INSTALL KIND...: with INSTALL=yes installs what is missing; 1 when something required still is.
-# Packages of the kinds `optional`, `python` and `emulated` may stay away.
+# Packages of other kinds than `run` and `test` may stay away.
 ensure_packages() {
     local install=$1 required=() others=() kind missing_list
     shift
     for kind in "$@"; do
         case $kind in
-        optional | python | emulated) others+=("$kind") ;;
-        *) required+=("$kind") ;;
+        run | test) required+=("$kind") ;;
+        *) others+=("$kind") ;;
         esac
     done
     missing_list=$(find_missing "${required[@]}")
