@@ -209,18 +209,43 @@ static const char *misspelt(const atl_layer *layer, const atl_layer_desc *desc, 
     return nearest.name;
 }
 
+/* Whether any weight of the layer is under the prefix. */
+static int anything_there(const atl_layer *layer, const atl_layer_desc *desc) {
+    atl_weight_name name;
+    for (const atl_weight_spec *spec = layer->kind->weights; spec->name; spec++)
+        if (atl_find_weight(desc, spec, 0, &name))
+            return 1;
+    return 0;
+}
+
+/* Another prefix under which the missing name is; its length in *length. NULL when there is none. */
+static const char *other_prefix(const atl_layer_desc *desc, const char *missing, int *length) {
+    for (size_t i = 0; i < desc->tensor_count; i++) {
+        const char *name = desc->tensors[i].name;
+        *length = prefix_of(name, missing);
+        if (*length >= 0 &&
+            ((size_t)*length != strlen(atl_prefix(desc)) || strncmp(name, atl_prefix(desc), (size_t)*length)))
+            return name;
+    }
+    return NULL;
+}
+
+/* Says what may have been meant: a name that resembles the missing one, another prefix, another kind of layer. */
 static atl_status fail_missing(const atl_layer *layer, const atl_layer_desc *desc, const char *name, atl_error *error) {
-    const char *prefix = atl_prefix(desc), *kind = layer->kind->name, *instead = misspelt(layer, desc, name);
+    const char *prefix = atl_prefix(desc), *kind = layer->kind->name, *other_kind;
+    int length;
+    const char *elsewhere = other_prefix(desc, name, &length);
+    /* With the wrong prefix whatever resembles the name is there by chance. */
+    const char *instead = elsewhere && !anything_there(layer, desc) ? NULL : misspelt(layer, desc, name);
     if (instead)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: missing (%s needs it; did you mean '%s%s'?)", prefix, name,
                         kind, prefix, instead);
-    for (size_t i = 0; i < desc->tensor_count; i++) {
-        const int length = prefix_of(desc->tensors[i].name, name);
-        if (length >= 0 && ((size_t)length != strlen(prefix) || strncmp(desc->tensors[i].name, prefix, (size_t)length)))
-            return atl_fail(error, ATL_INVALID_ARGUMENT,
-                            "%s%s: missing (%s needs it; with the prefix '%.*s' it is there)", prefix, name, kind,
-                            length, desc->tensors[i].name);
-    }
+    if (elsewhere)
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: missing (%s needs it; with the prefix '%.*s' it is there)",
+                        prefix, name, kind, length, elsewhere);
+    if (atl_recognize(desc, &other_kind, NULL) == ATL_OK)
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: missing (%s needs it; the names there are those of %s)",
+                        prefix, name, kind, other_kind);
     return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: missing (%s needs it)", prefix, name, kind);
 }
 

@@ -89,6 +89,12 @@ Test(nearest, missing_weights) {
          "layer1.0.sefc.0.weight: missing (se needs it; with the prefix 'layer1.0.se.' it is there)"},
         {"a.", {"fc.0.weight"}, "a.fc.0.weight: missing (se needs it; with the prefix '' it is there)"},
         {NULL, {"xfc.0.weight", "other"}, "fc.0.weight: missing (se needs it; did you mean 'xfc.0.weight'?)"},
+        {NULL,
+         {"b.fc.0.weight", "b.fc.2.weight"},
+         "fc.0.weight: missing (se needs it; with the prefix 'b.' it is there)"},
+        {"a.",
+         {"a.fc.0.weight", "a.fc.2.weigh", "b.fc.2.weight"},
+         "a.fc.2.weight: missing (se needs it; did you mean 'a.fc.2.weigh'?)"},
         {NULL, {NULL}, "fc.0.weight: missing (se needs it)"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)

@@ -80,8 +80,8 @@ static int read_input(run_job *job) {
     char text[256];
     if (atl_npy_read(job->input_path, &job->x, &error) != ATL_OK)
         return failed("%s", error.message);
-    if (job->x.dtype != ATL_F32)
-        return failed("%s: wrong dtype (expected F32, got %s)", job->input_path, atl_dtype_name(job->x.dtype));
+    if (run_check_dtype(job->input_path, &job->x) != DONE)
+        return FAILED;
     if (job->x.rank < 2)
         return failed("%s: wrong shape (expected [B, C, ...], got [%s])", job->input_path,
                       shape_text(job->x.rank, job->x.shape, text, sizeof text));
