@@ -95,6 +95,20 @@ def check_files(prefix):
     print(f"{len(installed)} files installed")
 
 
+def check_prefix(root):
+    """Another prefix and folder for libraries: what stands in the files that name them."""
+    build = root / "elsewhere"
+    run("meson", "setup", build, source, "--prefix=/opt/attentile", "--libdir=libraries", "--includedir=/opt/headers",
+        *(f"-D{part}=disabled" for part in ("command", "tests", "bench")))
+    pc = (build / "meson-private/attentile.pc").read_text()
+    config = (build / "cmake/attentile-config.cmake").read_text()
+    for text, line in ((pc, "prefix=/opt/attentile"), (pc, "libdir=${prefix}/libraries"), (pc, "includedir=/opt/headers"),
+                       (config, '"${_attentile_folder}/../../.."'), (config, '"${_attentile_prefix}/libraries/lib${name}.so.'),
+                       (config, '"/opt/headers"')):
+        if line not in text:
+            sys.exit(f"--prefix: no {line} in {text}")
+
+
 wanted, abi = (run("sh", source / "tools/header-version", what).strip() for what in ("version", "abi"))
 with tempfile.TemporaryDirectory() as folder:
     root = pathlib.Path(folder)
@@ -104,6 +118,7 @@ with tempfile.TemporaryDirectory() as folder:
         sys.exit("attentile.pc was not installed")
     prefix = next(root.rglob("bin/attentile")).parents[1]
     check_files(prefix)
+    check_prefix(root)
     env = os.environ | {"PKG_CONFIG_PATH": str(pc.parent), "PKG_CONFIG_SYSROOT_DIR": str(root),
                         "LD_LIBRARY_PATH": str(pc.parent.parent)}
     flags = shlex.split(run("pkg-config", "--cflags", "--libs", "attentile", env=env))

@@ -99,18 +99,25 @@ for tool in (["mandoc", "-T", "lint", "-W", "warning"], ["man", "--warnings", "-
 kinds = {"auto"} | set(re.findall(r"^  ([a-z][\w-]+)$", re.search(r"kinds of layer\n((?:  .*\n)+)", attentile("info"))[1], re.M))
 FILES = ["a.npy", "b c.npy", "w.safetensors", "note.txt"]
 
+WORDS = {"KIND": kinds, "ISA": {"scalar", "avx2", "avx512", "neon"}, "SUITE": {"layers", "masks", "growth"}}
+
+
+def offered(value):
+    """What must be offered for a value of that name: words, files, folders, or nothing."""
+    if value in WORDS:
+        return WORDS[value]
+    ending = re.search(r"\.[a-z]+$", value)
+    files = [f for f in FILES if value == "FILE" or ending and f.endswith(ending[0])]
+    return {*files, "folder"} if files or value == "DIR" else set()
+
+
 # (words typed, what must be offered)
 cases = [(["attentile", ""], {*names}), (["attentile", "in"], {"info"}),
-         (["attentile", "run", "--layer", ""], kinds), (["attentile", "run", "--layer", "s"], {k for k in kinds if k[0] == "s"}),
-         (["attentile", "check", "--isa", "av"], {"avx2", "avx512"}),
-         (["attentile", "bench", "--suite", ""], {"layers", "masks", "growth"}),
-         (["attentile", "demo", "--output-dir", ""], {"folder"}),
-         (["attentile", "demo", "--image", ""], {*FILES, "folder"}),
-         (["attentile", "run", "--map-rows", ""], set())]
-file_cases = [(["attentile", "run", "--input", ""], {"a.npy", "b c.npy", "folder"}),
-              (["attentile", "run", "--output", "b"], {"b c.npy"}),
-              (["attentile", "info", ""], {"w.safetensors", "folder"})]
-option_cases = [(["attentile", name, "--"], {*options[name], "--help"}) for name in names]
+         *((["attentile", name, option, ""], offered(value)) for name, option, value in everything if value),
+         *((["attentile", name, "--"], {*options[name], "--help"}) for name in names),
+         (["attentile", "run", "--layer", "s"], {k for k in kinds if k[0] == "s"}),
+         (["attentile", "check", "--isa", "av"], {"avx2", "avx512"})]
+file_cases = [(["attentile", "run", "--output", "b"], {"b c.npy"}), (["attentile", "info", ""], {"w.safetensors", "folder"})]
 
 BASH = """source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _attentile
 for reply in "${COMPREPLY[@]}"; do echo "$reply"; done"""
@@ -128,7 +135,7 @@ def check_bash(scripts, folder):
     faults = []
     more = [(["attentile", ""], {*names, "--help", "--version"}), (["attentile", "check", "--isa", "=", "neo"], {"neon"}),
             (["attentile", "check", "--isa", "="], {"scalar", "avx2", "avx512", "neon"})]
-    for words, expected in cases[1:] + file_cases + option_cases + more:
+    for words, expected in cases[1:] + file_cases + more:
         faults += differences(expected, bash(BASH, str(file), *words, cwd=folder), " ".join(words))
     rule("bash completes subcommands, options and values", len(cases), faults)
     if not os.path.exists("/usr/share/bash-completion/bash_completion"):
@@ -154,10 +161,11 @@ def check_fish(scripts, folder):
         print("skip completion in fish: not installed")
         return
     faults = []
-    # Fish offers files of any ending.
-    for words, expected in cases + option_cases:
-        faults += differences(expected, fish(scripts, folder, " ".join(words)), " ".join(words))
-    faults += [f"{words}" for words, expected in file_cases if not expected <= fish(scripts, folder, " ".join(words))]
+    for words, expected in cases + file_cases:
+        got = fish(scripts, folder, " ".join(words))
+        # of files, fish offers those of any ending
+        got -= {*FILES, "folder"} - expected if {*FILES, "folder"} & expected else set()
+        faults += differences(expected, got, " ".join(words))
     faults += differences({"--isa=avx2", "--isa=avx512"}, fish(scripts, folder, "attentile check --isa=av"), "--isa=av")
     rule("fish completes subcommands, options and values", len(cases), faults)
 

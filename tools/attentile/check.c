@@ -85,17 +85,17 @@ static int check_main(const arguments *arguments) {
 }
 
 static const option_spec options[CHECK_OPTION_COUNT] = {
-    [CHECK_KERNELS] = {"kernels", NULL, 0, "Check only the kernels: one thread, no further processes."},
-    [CHECK_LAYERS] = {"layers", NULL, 0, "Check only the layers."},
-    [CHECK_SMALL] = {"small", NULL, 0, "Leave out most sizes and fills, and all large shapes: for emulated machines."},
+    [CHECK_KERNELS] = {"kernels", NULL, 0, "Checks only the kernels: one thread, no further processes."},
+    [CHECK_LAYERS] = {"layers", NULL, 0, "Checks only the layers."},
+    [CHECK_SMALL] = {"small", NULL, 0, "Leaves out most sizes and fills, and all large shapes: for emulated machines."},
     [CHECK_ISA] = {"isa", "ISA", 0,
                    "The highest instruction set to check: scalar, avx2, avx512 or neon. Default: ATTENTILE_MAX_ISA, "
                    "else the best this machine has."},
-    [CHECK_EXPECT] = {"expect", "ISA", 0, "Fail at once unless this is the best instruction set of the machine."},
+    [CHECK_EXPECT] = {"expect", "ISA", 0, "Fails at once unless this is the best instruction set of the machine."},
     [CHECK_NO_GUARDS] = {"no-guards", NULL, 0,
-                         "Let kernels read past the ends of their arrays, for emulators that read the lanes which a "
+                         "Lets kernels read past the ends of their arrays, for emulators that read the lanes which a "
                          "masked load leaves out (QEMU 7.2, for AVX2). Writes are caught all the same."},
-    [CHECK_JSON] = {"json", NULL, 0, "Print one JSON object at the end."},
+    [CHECK_JSON] = {"json", NULL, 0, "Prints one JSON object at the end."},
 };
 
 const command_spec check_command = {
