@@ -11,6 +11,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -192,8 +193,9 @@ def zsh(scripts, folder, line, wanted):
     said = ""
     os.write(terminal, f"{line}\t".encode())
     read_until(wanted, 20)
-    os.close(terminal)
+    os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
+    os.close(terminal)
     return said
 
 
