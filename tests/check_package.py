@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the Debian packages from a copy of the sources, lets lintian look at them, unpacks them and runs the command.
+"""Builds the Debian packages, source and binary, from a copy of the sources, lets lintian look at them, unpacks them and runs the command.
 
 check_package.py SOURCE. Exit status 77 when the tools for it are not installed; where continuous integration runs, that is a
 failure.
@@ -56,7 +56,7 @@ with tempfile.TemporaryDirectory() as folder:
     copy_sources(place / "attentile")
     # The kernels' and layers' own check is part of the tests already.
     env = os.environ | {"DEB_BUILD_OPTIONS": f"nocheck parallel={os.cpu_count()}", "LC_ALL": "C.UTF-8"}
-    run("dpkg-buildpackage", "-us", "-uc", "-b", cwd=place / "attentile", env=env)
+    run("dpkg-buildpackage", "-us", "-uc", cwd=place / "attentile", env=env)
     built = {deb.name.split("_")[0]: deb for deb in place.glob("*.deb") if "-dbgsym_" not in deb.name}
     if set(built) != PACKAGES:
         sys.exit(f"expected the packages {sorted(PACKAGES)}, got {sorted(built)}")
