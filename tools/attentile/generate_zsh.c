@@ -22,7 +22,11 @@ static void print_action(const char *value) {
     switch (value_type_of(value)) {
     case VALUE_TEXT: return;
     case VALUE_FOLDER: printf("_files -/"); return;
-    case VALUE_FILE: printf(ending ? "_files -g \"*.%s(-.)\"" : "_files", ending); return;
+    case VALUE_FILE:
+        printf("_files");
+        if (ending)
+            printf(" -g \"*.%s(-.)\"", ending);
+        return;
     case VALUE_WORD:
         for (int i = 0; (word = value_word(value, i)); i++)
             printf("%s%s", i ? " " : "(", word);
