@@ -23,9 +23,8 @@ int main(void) {
     atl_layer_desc_init(&desc);
     desc.kind = "se", desc.tensors = weights, desc.tensor_count = 2;
     if (atl_engine_create(NULL, &engine, &error) || atl_layer_create(&desc, &layer, &error) ||
-        atl_plan_create(layer, engine, 2, shape, NULL, &plan, &error) ||
-        atl_run(plan, 1, x, y, NULL, NULL, &error) || atl_npy_write("y.npy", &array, &error) ||
-        atl_npy_read("y.npy", &back, &error))
+        atl_plan_create(layer, engine, 2, shape, NULL, &plan, &error) || atl_run(plan, 1, x, y, NULL, NULL, &error) ||
+        atl_npy_write("y.npy", &array, &error) || atl_npy_read("y.npy", &back, &error))
         return fail(&error);
     const float *values = back.data;
     printf("y = %g %g %g %g, %s\n", values[0], values[1], values[2], values[3], atl_version());
