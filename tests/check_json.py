@@ -21,7 +21,7 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
 import formats  # noqa: E402
 
-source, command = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2]
+source, command = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2] if sys.argv[2].startswith("-") else pathlib.Path(sys.argv[2]).resolve()
 # The command lines whose output a schema is for, in the order of the page.
 LINES = {
     "run": ["run se.safetensors --layer auto --prefix a. --input x.npy --output y.npy",
