@@ -21,7 +21,8 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
 import formats  # noqa: E402
 
-source, command = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2] if sys.argv[2].startswith("-") else pathlib.Path(sys.argv[2]).resolve()
+source, writing = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2] == "--write"
+command = pathlib.Path(sys.argv[2]).resolve()
 # The command lines whose output a schema is for, in the order of the page.
 LINES = {
     "run": ["run se.safetensors --layer auto --prefix a. --input x.npy --output y.npy",
@@ -84,7 +85,7 @@ def tables():
 
 MARK = "<!-- What follows is made of the schemas, by tests/check_json.py SOURCE --write. -->\n"
 before = page.read_text().split(MARK)[0]
-if command == "--write":
+if writing:
     page.write_text(before + MARK + tables())
     sys.exit()
 rule("docs/json.md has the tables of the schemas", len(schemas),
