@@ -103,9 +103,12 @@ int wrong_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Prints text that came from a file on stdout; control characters become '?'. */
 void print_text(const char *text);
-/* A line that the next one overwrites, on stderr when that is a terminal. */
+/* A line that the next one overwrites, on stderr when that is a terminal; the second one with a bar, `share` of it full. */
 void progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void progress_bar(double share, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void progress_clear(void);
+/* Whether anybody sees it. */
+int progress_wanted(void);
 /* "64x256x256"; returns `text`. */
 const char *shape_text(int rank, const int64_t *shape, char *text, size_t capacity);
 
@@ -113,6 +116,15 @@ const char *shape_text(int rank, const int64_t *shape, char *text, size_t capaci
 
 /* Makes an engine (threads 0 = the default); warns when the system granted fewer threads. DONE or the exit code. */
 int engine_open(int threads, atl_engine **engine, atl_engine_info *info);
+int engine_open_with(const atl_engine_options *options, atl_engine **engine, atl_engine_info *info);
+
+/* ---- run_paths.c */
+
+/* Whether two paths are one file, or would be one once written. */
+int same_file(const char *a, const char *b);
+/* Whether a file can be written there, found out before the work is done, by beginning one; what changes meanwhile is still an
+ * error later. DONE or FAILED. */
+int check_target(const char *path);
 
 /* ---- the subcommands */
 
