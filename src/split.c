@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How a stage's work is cut into tasks. Results never depend on it: whatever is cut here belongs to one output element or
+ * another.
+ */
+#include "memory.h"
+#include "plan.h"
+
+enum {
+    ROUNDS = 8,    /* tasks of a thread that are tried beyond those that the largest tasks make, ... */
+    CUT_ROUNDS = 3 /* ... and where rows are cut */
+};
+
+/* The last tasks do not end at the same time: as much is lost as this share of a task. */
+#define RAGGED 0.25
+/* Cut by columns alone, so close to the best that cutting rows as well, which loads columns repeatedly, is not looked at. */
+#define NEAR 1.10
+
+/* What the slowest thread does, in elements; a column of a task costs as much as `column_cost` elements more, a row as half a
+ * unit of columns. */
+static double slowest(const atl_grid *g, int64_t team) {
+    int64_t tasks = g->samples * g->across * g->down;
+    double task = ((double)g->width + (double)g->column_unit / 2) * (double)(g->height + g->column_cost);
+    return ((double)atl_ceil_div(tasks, team) + RAGGED) * task;
+}
+
+static void set_width(atl_grid *g, int64_t width) {
+    g->width = atl_max(g->column_least, atl_min(g->column_most, atl_round_up(width, g->column_unit)));
+    g->across = atl_ceil_div(g->columns, g->width);
+}
+
+/* The best width for rows that are cut already. */
+static double best_width(atl_grid *g, int64_t team, int64_t rounds) {
+    int64_t best = 0;
+    double least = 0;
+    set_width(g, g->column_most);
+    int64_t first = atl_ceil_div(g->samples * g->across * g->down, team);
+    for (int64_t round = first; round <= first + rounds; round++) {
+        if (round > first)
+            set_width(g, atl_ceil_div(g->columns, atl_max(1, round * team / (g->samples * g->down))));
+        double cost = slowest(g, team);
+        if (!best || cost < least) {
+            best = g->width;
+            least = cost;
+        }
+    }
+    set_width(g, best);
+    return least;
+}
+
+void atl_run_split(const atl_run_state *run, atl_grid *grid) {
+    int64_t team = atl_run_alone(run) ? 1 : atl_pool_threads(run->plan->engine->pool);
+    int64_t units = atl_ceil_div(grid->rows, grid->row_unit);
+    grid->height = grid->rows;
+    grid->down = 1;
+    set_width(grid, grid->column_most);
+    if (team == 1)
+        return;
+    double fair =
+        (double)grid->samples * (double)grid->columns * (double)(grid->rows + grid->column_cost) / (double)team;
+    int64_t most = atl_min(units, CUT_ROUNDS * team / (grid->samples * grid->across));
+    atl_grid g = *grid;
+    double least = best_width(grid, team, ROUNDS);
+    for (int64_t down = 2; down <= most && least > NEAR * fair; down++) {
+        g.height = atl_ceil_div(units, down) * g.row_unit;
+        g.down = atl_ceil_div(g.rows, g.height);
+        double cost = g.down < down ? least : best_width(&g, team, CUT_ROUNDS);
+        if (cost < least) {
+            *grid = g;
+            least = cost;
+        }
+    }
+}
+
+atl_grid atl_run_split_columns(const atl_run_state *run, int64_t samples, int64_t columns, int64_t unit, int64_t least,
+                               int64_t most) {
+    atl_grid grid = {.samples = samples,
+                     .columns = columns,
+                     .rows = 1,
+                     .column_unit = unit,
+                     .column_least = least,
+                     .column_most = most,
+                     .row_unit = 1};
+    atl_run_split(run, &grid);
+    return grid;
+}
+
+atl_cell atl_grid_cell(const atl_grid *grid, int64_t task) {
+    int64_t row = task % grid->down * grid->height, column = task / grid->down % grid->across * grid->width;
+    return (atl_cell){.sample = task / grid->down / grid->across,
+                      .column = column,
+                      .column_end = atl_min(column + grid->width, grid->columns),
+                      .row = row,
+                      .row_end = atl_min(row + grid->height, grid->rows)};
+}
+
+int64_t atl_grid_tasks(const atl_grid *grid) {
+    return grid->samples * grid->across * grid->down;
+}
