@@ -102,7 +102,7 @@ typedef struct atl_grid {
     int64_t samples, columns, rows;
     int64_t column_unit, column_least, column_most; /* of a task: a multiple of the unit, as least and most are */
     int64_t row_unit;                               /* as many as there are rows: they are not cut */
-    int64_t column_cost;                            /* of loading a column, in rows of it */
+    int64_t column_cost, row_cost; /* what a task's columns cost besides their rows, in rows, and the other way round */
     /* chosen */
     int64_t width, height;
     int64_t across, down; /* tasks of a sample */

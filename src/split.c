@@ -16,11 +16,10 @@ enum {
 /* Cut by columns alone, so close to the best that cutting rows as well, which loads columns repeatedly, is not looked at. */
 #define NEAR 1.10
 
-/* What the slowest thread does, in elements; a column of a task costs as much as `column_cost` elements more, a row as half a
- * unit of columns. */
+/* What the slowest thread does, in elements. */
 static double slowest(const atl_grid *g, int64_t team) {
     int64_t tasks = g->samples * g->across * g->down;
-    double task = ((double)g->width + (double)g->column_unit / 2) * (double)(g->height + g->column_cost);
+    double task = (double)(g->width + g->row_cost) * (double)(g->height + g->column_cost);
     return ((double)atl_ceil_div(tasks, team) + RAGGED) * task;
 }
 
@@ -36,8 +35,7 @@ static double best_width(atl_grid *g, int64_t team, int64_t rounds) {
     set_width(g, g->column_most);
     int64_t first = atl_ceil_div(g->samples * g->across * g->down, team);
     for (int64_t round = first; round <= first + rounds; round++) {
-        if (round > first)
-            set_width(g, atl_ceil_div(g->columns, atl_max(1, round * team / (g->samples * g->down))));
+        set_width(g, atl_ceil_div(g->columns, round * team / (g->samples * g->down)));
         double cost = slowest(g, team);
         if (!best || cost < least) {
             best = g->width;
@@ -80,7 +78,8 @@ atl_grid atl_run_split_columns(const atl_run_state *run, int64_t samples, int64_
                      .column_unit = unit,
                      .column_least = least,
                      .column_most = most,
-                     .row_unit = 1};
+                     .row_unit = 1,
+                     .row_cost = atl_max(1, unit / 2)};
     atl_run_split(run, &grid);
     return grid;
 }

@@ -360,7 +360,9 @@ typedef struct atl_channel_attend_op {
     atl_correlate_op correlate;
     atl_project_op project, project_values; /* queries and keys unless correlate.gram, values unless fold */
     atl_offset query_mean, key_mean, map,
-        mixed;                     /* [row]; A^T and (gamma A Wv + Wx)^T [...][row], the latter's bias below */
+        mixed;           /* [row]; A^T and (gamma A Wv + Wx)^T [...][row], the latter's bias below */
+    atl_offset products; /* G Wq^T [channels][products_row] */
+    int64_t products_row;
     atl_offset inner, lanes, sums; /* in the slot's scratch */
 } atl_channel_attend_op;
 

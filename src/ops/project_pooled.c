@@ -134,6 +134,7 @@ void atl_project_pooled_run(const atl_run_state *run, const atl_project_pooled_o
     j.grid.columns = j.by_lines ? lines : windows;
     j.grid.column_unit = j.grid.column_least = unit;
     j.grid.column_most = most / unit * unit;
+    j.grid.row_cost = atl_max(1, unit / 2);
     atl_run_split(run, &j.grid);
     atl_run_tasks(run, pooled_strip, &j, atl_grid_tasks(&j.grid));
 }
