@@ -8,19 +8,23 @@
 
 enum {
     ROUNDS = 8,    /* tasks of a thread that are tried beyond those that the largest tasks make, ... */
-    CUT_ROUNDS = 3 /* ... and where rows are cut */
+    CUT_ROUNDS = 3 /* ... and once rows are cut */
 };
 
 /* The last tasks do not end at the same time: as much is lost as this share of a task. */
-#define RAGGED 0.25
+#define RAGGED 0.125
 /* Cut by columns alone, so close to the best that cutting rows as well, which loads columns repeatedly, is not looked at. */
 #define NEAR 1.10
 
-/* What the slowest thread does, in elements. */
+/* What the slowest thread does, in elements. The last column of tasks is narrower than the others: such tasks fill up what the
+ * others leave of their last round, before they make rounds of their own. */
 static double slowest(const atl_grid *g, int64_t team) {
-    int64_t tasks = g->samples * g->across * g->down;
-    double task = (double)(g->width + g->row_cost) * (double)(g->height + g->column_cost);
-    return ((double)atl_ceil_div(tasks, team) + RAGGED) * task;
+    int64_t strips = g->samples * g->down, full = strips * (g->columns / g->width), rest = g->columns % g->width;
+    int64_t rounds = atl_ceil_div(full, team), narrow = 0;
+    if (rest)
+        narrow = atl_ceil_div(atl_max(0, strips - (rounds * team - full) * (g->width / rest)), team);
+    double columns = (double)(rounds * (g->width + g->row_cost)) + (double)(narrow * (rest + g->row_cost));
+    return (columns + RAGGED * (double)g->width) * (double)(g->height + g->column_cost);
 }
 
 static void set_width(atl_grid *g, int64_t width) {
@@ -56,7 +60,7 @@ void atl_run_split(const atl_run_state *run, atl_grid *grid) {
         return;
     double fair =
         (double)grid->samples * (double)grid->columns * (double)(grid->rows + grid->column_cost) / (double)team;
-    int64_t most = atl_min(units, CUT_ROUNDS * team / (grid->samples * grid->across));
+    int64_t most = atl_min(units, ROUNDS / 2 * team / (grid->samples * grid->across));
     atl_grid g = *grid;
     double least = best_width(grid, team, ROUNDS);
     for (int64_t down = 2; down <= most && least > NEAR * fair; down++) {

@@ -143,7 +143,7 @@ static void project_group(void *context, int64_t task, int slot) {
     const atl_channel_attend_op *op = j->op;
     double query[MEAN_OUTPUTS], key[MEAN_OUTPUTS];
     const atl_cell cell = atl_grid_cell(&j->grid, task);
-    int64_t b = cell.sample, first = cell.column, n = cell.column_end - first;
+    int64_t b = cell.sample, first = cell.column, n = atl_min(MEAN_OUTPUTS, cell.column_end - first);
     float *w = atl_run_workspace(j->run, b) + first;
     project_means(j, b, op->query, op->query_bias, first, n, query);
     project_means(j, b, op->key, op->key_bias, first, n, key);

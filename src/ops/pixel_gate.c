@@ -18,7 +18,7 @@
 enum {
     STRIP_FLOATS = 64 * 1024, /* of a strip, all channels, ... */
     STRIP_PIXELS = 1024,      /* ... but rows of this many at least, which memory likes better, ... */
-    UNIT_PIXELS = 16,         /* ... or of this many where strips have to feed every thread: a cache line */
+    LEAST_PIXELS = 16,        /* ... or of this many where strips have to feed every thread: a cache line */
     TASK_FLOATS = 2048,       /* of scaled channels, at least */
     STREAM_PIXELS = 512,      /* Likewise when outputs go straight to memory; at most STRIP_PIXELS then, ... */
     STREAM_PLANE = 4096,      /* ... or a whole plane of up to this many */
@@ -229,8 +229,8 @@ static void scale_task(void *context, int64_t task, int slot) {
 }
 
 atl_grid atl_pixel_gate_grid(const atl_run_state *run, const atl_pixel_gate_op *op, int64_t most) {
-    int64_t unit = atl_min(op->height, atl_ceil_div(UNIT_PIXELS, op->width));
-    return atl_run_split_columns(run, run->batch, op->height, unit, unit, atl_max(unit, most / unit * unit));
+    int64_t least = atl_min(op->height, atl_ceil_div(LEAST_PIXELS, op->width));
+    return atl_run_split_columns(run, run->batch, op->height, 1, least, atl_max(least, most));
 }
 
 /* Few samples. */

@@ -12,7 +12,7 @@
 #include "ops.h"
 
 enum {
-    UNIT_PIXELS = 28,    /* of the fewest image rows that a task finishes, about: a lane panel */
+    LEAST_PIXELS = 28,   /* of the image rows that a task finishes, about: a lane panel */
     POOL_ROWS = 16,      /* of the shortcut's products take as long as max pooling */
     WEIGHT_FLOATS = 4096 /* of the shortcut, which stay in the first-level cache while the pixels of a chunk pass */
 };
@@ -224,18 +224,17 @@ static void finish_task(void *context, int64_t task, int slot) {
 static void run_split(job *j) {
     const atl_run_state *run = j->run;
     const atl_residual_op *op = j->op;
-    int64_t mr = j->kernels->gemm.mr,
-            unit = atl_min(op->conv.out_height, atl_ceil_div(UNIT_PIXELS, op->conv.out_width));
+    int64_t least = atl_min(op->conv.out_height, atl_ceil_div(LEAST_PIXELS, op->conv.out_width));
     j->conv = atl_conv_grid(run, &op->conv);
     j->sum = atl_run_split_columns(run, run->batch, op->conv.rows, 1, 1, op->conv.rows);
     j->pool = atl_pixel_gate_grid(run, &op->gate, op->strip_rows);
     j->finish = (atl_grid){.samples = run->batch,
                            .columns = op->conv.out_height,
                            .rows = op->conv.rows,
-                           .column_unit = unit,
-                           .column_least = unit,
-                           .column_most = atl_max(unit, op->strip_rows / unit * unit),
-                           .row_unit = mr,
+                           .column_unit = 1,
+                           .column_least = least,
+                           .column_most = atl_max(least, op->strip_rows),
+                           .row_unit = j->kernels->gemm.mr,
                            .column_cost = POOL_ROWS,
                            .row_cost = 1};
     atl_run_split(run, &j->finish);
