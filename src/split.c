@@ -11,8 +11,9 @@ enum {
     CUT_ROUNDS = 3 /* ... and once rows are cut */
 };
 
-/* The last tasks do not end at the same time: as much is lost as this share of a task. */
-#define RAGGED 0.125
+/* Equal tasks do not take the same time, and the slowest of a team counts: as much is lost as this share of a task for every
+ * doubling of the team. */
+#define RAGGED 0.0625
 /* Cut by columns alone, so close to the best that cutting rows as well, which loads columns repeatedly, is not looked at. */
 #define NEAR 1.10
 
@@ -24,7 +25,8 @@ static double slowest(const atl_grid *g, int64_t team) {
     if (rest)
         narrow = atl_ceil_div(atl_max(0, strips - (rounds * team - full) * (g->width / rest)), team);
     double columns = (double)(rounds * (g->width + g->row_cost)) + (double)(narrow * (rest + g->row_cost));
-    return (columns + RAGGED * (double)g->width) * (double)(g->height + g->column_cost);
+    double ragged = RAGGED * (63 - __builtin_clzll((uint64_t)team)) * (double)g->width;
+    return (columns + ragged) * (double)(g->height + g->column_cost);
 }
 
 static void set_width(atl_grid *g, int64_t width) {
