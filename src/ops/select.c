@@ -14,7 +14,7 @@ enum {
     FC_LANES = 16,            /* the fc kernel's packing */
     GROUP_FLOATS = 32 * 1024, /* channels of a task that blends hold about this much, ... */
     TASK_FLOATS = 2048,       /* ... and no less than this */
-    SPLIT_TERMS = 32768       /* products of a sample's factors that are shared, a sample's fewer are not */
+    SPLIT_TERMS = 16384       /* products of a sample's factors that are shared, a sample's fewer are not */
 };
 
 atl_status atl_select_plan(atl_plan *plan, atl_linear *fc, atl_linear *fcs, atl_select_op *op, atl_error *error) {
