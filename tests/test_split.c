@@ -10,36 +10,39 @@
 
 #include "cases.h"
 
-enum { THREADS = 64, ROWS = 256, EVENTS = 1 << 16, RUNS = 8, BATCH = 3 };
+enum { THREADS = 64, ROWS = 256, EVENTS = 1 << 16, FEW_RUNS = 3, RUNS = 10, BATCH = 3 };
 
 #define BALANCED 1.3   /* times as long as with work cut evenly */
 #define WORTH    10e-6 /* seconds of a thread's share, below which waking it costs more */
 #define LONG     0.2   /* seconds on one thread, above which a row is for the slow suite */
 
-/* Rows whose attention has fewer lane panels of queries than would fill the threads evenly, or fewer samples than gates that
- * one thread computes. */
+/* Rows whose attention has too few lane panels of queries. */
 static const struct {
     const char *name;
     double bound;
 } exceptions[] = {
-    {"nl-1x512x28x28", 2.0},      /* 25 panels: a third of the work */
-    {"nl-1x1024x4x14x14", 2.0},   /* 25 */
-    {"nl-2x1024x4x14x14", 1.6},   /* 50 */
-    {"nl-2x256x28x28", 1.4},      /* 50, in two chunks of keys each */
-    {"mha-1x197x768", 1.4},       /* 12 heads of 7 */
-    {"sas-3x67x13x17", 4.0},      /* 21 */
-    {"cbams-k7-1x512x28x28", 4.0} /* 28 lines of pixels, channels are pooled in order */
+    {"nl-1x512x28x28", 1.8},    /* 25 */
+    {"nl-1x1024x4x14x14", 2.0}, /* 25 */
+    {"nl-2x1024x4x14x14", 1.6}  /* 50 */
 };
 
+/* The tasks of a run in order, with the least time that each has taken in any run: other work of the machine only adds. */
 typedef struct events {
     atl_trace_event list[EVENTS];
-    int count;
+    int count, at; /* at: the next of the run under way */
 } events;
 
 static void record(void *host, const atl_trace_event *event) {
     events *e = host;
-    cr_assert_lt(e->count, EVENTS);
-    e->list[e->count++] = *event;
+    cr_assert_lt(e->at, EVENTS);
+    atl_trace_event *task = &e->list[e->at++];
+    if (e->at > e->count) {
+        *task = *event;
+        e->count = e->at;
+        return;
+    }
+    cr_assert(task->task == event->task && strcmp(task->stage, event->stage) == 0, "%s differs", event->stage);
+    task->nanoseconds = event->nanoseconds < task->nanoseconds ? event->nanoseconds : task->nanoseconds;
 }
 
 static void run_in_turn(void *host, int64_t count, void (*task)(void *context, int64_t i), void *context) {
@@ -110,8 +113,7 @@ static double model_seconds(const atl_plan *plan, int64_t batch) {
     return (double)batch * (info.flops / 60e9 + info.bytes / 20e9);
 }
 
-/* Returns whether the row was looked at. Other work of the machine only ever adds to what a task takes: the best of some runs
- * counts. */
+/* Returns whether the row was looked at. */
 static int check_row(const shape_row *row) {
     static events e;
     layer_case c;
@@ -120,18 +122,18 @@ static int check_row(const shape_row *row) {
     atl_plan *plan = case_plan(&c, engine);
     const double seconds = model_seconds(plan, row->batch), bound = bound_of(row->name);
     const int looked_at = seconds >= WORTH * THREADS && (seconds <= LONG || case_slow());
-    double best = 1e9;
+    double got = 1e9;
+    e.count = 0;
     if (looked_at) {
         float *x = case_alloc(row->batch * c.size), *y = case_alloc(row->batch * c.out_size);
         fill(x, row->batch * c.size, FILL_RANDOM, 1, 6);
-        for (int run = 0; run < RUNS && best > bound; run++) {
-            e.count = 0;
+        for (int run = 0; run < RUNS && (run < FEW_RUNS || got > bound); run++) {
+            e.at = 0;
             case_run(plan, row->batch, x, y, NULL, NULL);
-            const double got = imbalance(&e);
-            best = got < best ? got : best;
+            got = imbalance(&e);
         }
-        cr_expect_leq(best, bound, "%s: %d threads take %.2f times as long as with its work cut evenly (expected %.2f)",
-                      row->name, THREADS, best, bound);
+        cr_expect_leq(got, bound, "%s: %d threads take %.2f times as long as with its work cut evenly (expected %.2f)",
+                      row->name, THREADS, got, bound);
         free(x), free(y);
     }
     atl_plan_release(plan);
@@ -168,7 +170,7 @@ Test(split, tasks_of_64_threads_give_the_bits_of_one) {
         atl_engine *one = case_engine("scalar", 1), *many = simulated_engine(&e);
         atl_plan *expected = case_plan(&c, one), *plan = case_plan(&c, many);
         fill(x, BATCH * c.size, FILL_RANDOM, 1, 8);
-        e.count = 0;
+        e.at = e.count = 0;
         case_run(expected, BATCH, x, want, NULL, NULL);
         case_run(plan, BATCH, x, y, NULL, NULL);
         cr_expect_eq(case_difference(y, want, BATCH * c.out_size), -1, "%s: other bits", rows[i].name);
