@@ -217,7 +217,9 @@ static void finish_task(void *context, int64_t task, int slot) {
     const job *j = context;
     const atl_cell c = atl_grid_cell(&j->finish, task);
     place p = sample_place(j, c.sample, c.sample, slot);
-    finish(j, &p, &c, p.workspace + j->op->gate.mean + c.column * j->op->conv.out_width);
+    finish(j, &p, &c,
+           j->finish.down > 1 ? p.workspace + j->op->gate.mean + c.column * j->op->conv.out_width
+                              : atl_pixel_gate_factors(j->kernels, &j->op->gate, p.workspace, c.column, c.column_end));
 }
 
 /* Few samples. */
@@ -243,7 +245,8 @@ static void run_split(job *j) {
         atl_run_tasks(run, sum_task, j, atl_grid_tasks(&j->sum));
     atl_excite_run_factors(run, &op->excite);
     atl_run_tasks(run, pool_task, j, atl_grid_tasks(&j->pool));
-    atl_run_tasks(run, gate_task, j, atl_grid_tasks(&j->pool));
+    if (j->finish.down > 1) /* tasks share the factors of image rows */
+        atl_run_tasks(run, gate_task, j, atl_grid_tasks(&j->pool));
     atl_run_tasks(run, finish_task, j, atl_grid_tasks(&j->finish));
 }
 
