@@ -11,11 +11,12 @@ enum {
     CUT_ROUNDS = 3 /* ... and once rows are cut */
 };
 
-/* Equal tasks do not take the same time, and the slowest of a team counts: as much is lost as this share of a task for every
- * doubling of the team. */
-#define RAGGED 0.0625
-/* Cut by columns alone, so close to the best that cutting rows as well, which loads columns repeatedly, is not looked at. */
-#define NEAR 1.10
+/* Threads neither start at the same time nor take the same for equal tasks, and the slowest of a team counts: as much is lost as
+ * these shares of a task, once and for every doubling of the team. */
+#define RAGGED        0.1
+#define RAGGED_DOUBLE 0.05
+/* Columns alone share the work so evenly that cutting rows as well, which loads columns repeatedly, is not looked at. */
+#define NEAR 1.15
 
 /* What the slowest thread does, in elements. The last column of tasks is narrower than the others: such tasks fill up what the
  * others leave of their last round, before they make rounds of their own. */
@@ -25,7 +26,7 @@ static double slowest(const atl_grid *g, int64_t team) {
     if (rest)
         narrow = atl_ceil_div(atl_max(0, strips - (rounds * team - full) * (g->width / rest)), team);
     double columns = (double)(rounds * (g->width + g->row_cost)) + (double)(narrow * (rest + g->row_cost));
-    double ragged = RAGGED * (63 - __builtin_clzll((uint64_t)team)) * (double)g->width;
+    double ragged = (RAGGED + RAGGED_DOUBLE * (63 - __builtin_clzll((uint64_t)team))) * (double)g->width;
     return (columns + ragged) * (double)(g->height + g->column_cost);
 }
 
@@ -47,6 +48,8 @@ static double best_width(atl_grid *g, int64_t team, int64_t rounds) {
             best = g->width;
             least = cost;
         }
+        if (g->width == g->column_least)
+            break;
     }
     set_width(g, best);
     return least;
@@ -60,12 +63,12 @@ void atl_run_split(const atl_run_state *run, atl_grid *grid) {
     set_width(grid, grid->column_most);
     if (team == 1)
         return;
-    double fair =
-        (double)grid->samples * (double)grid->columns * (double)(grid->rows + grid->column_cost) / (double)team;
     int64_t most = atl_min(units, ROUNDS / 2 * team / (grid->samples * grid->across));
     atl_grid g = *grid;
     double least = best_width(grid, team, ROUNDS);
-    for (int64_t down = 2; down <= most && least > NEAR * fair; down++) {
+    double even = (double)grid->samples * (double)(grid->columns + grid->across * grid->row_cost) *
+                  (double)(grid->rows + grid->column_cost) / (double)team;
+    for (int64_t down = 2; down <= most && least > NEAR * even; down++) {
         g.height = atl_ceil_div(units, down) * g.row_unit;
         g.down = atl_ceil_div(g.rows, g.height);
         double cost = g.down < down ? least : best_width(&g, team, CUT_ROUNDS);

@@ -12,7 +12,7 @@
 
 enum { THREADS = 64, ROWS = 256, EVENTS = 1 << 16, FEW_RUNS = 3, RUNS = 10, BATCH = 3 };
 
-#define BALANCED 1.3   /* times as long as with work cut evenly */
+#define BALANCED 1.35  /* times as long as with work cut evenly */
 #define WORTH    10e-6 /* seconds of a thread's share, below which waking it costs more */
 #define LONG     0.2   /* seconds on one thread, above which a row is for the slow suite */
 
@@ -23,7 +23,8 @@ static const struct {
 } exceptions[] = {
     {"nl-1x512x28x28", 1.8},    /* 25 */
     {"nl-1x1024x4x14x14", 2.0}, /* 25 */
-    {"nl-2x1024x4x14x14", 1.6}  /* 50 */
+    {"nl-2x1024x4x14x14", 1.6}, /* 50 */
+    {"mha-1x197x768", 1.4}      /* 12 heads of 7, of which the last is almost empty */
 };
 
 /* The tasks of a run in order, with the least time that each has taken in any run: other work of the machine only adds. */

@@ -251,7 +251,7 @@ void atl_project_run_together(const atl_run_state *run, const atl_project_op *op
                         .column_most = atl_max(2 * nr, atl_min(most, ATL_BLOCK)),
                         .row_unit = whole ? rows : mr,
                         .column_cost = PACK_ROWS,
-                        .row_cost = nr / 2};
+                        .row_cost = nr / 4};
     atl_run_split(run, &j.grid);
     atl_run_tasks(run, project_lanes, &j, atl_grid_tasks(&j.grid));
 }
