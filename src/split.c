@@ -15,6 +15,8 @@ enum {
  * these shares of a task, once and for every doubling of the team. */
 #define RAGGED        0.1
 #define RAGGED_DOUBLE 0.05
+/* Operations of a run so short (about 100 us on a core of today) that looking at cut rows takes as long as it saves. */
+#define SHORT 2e7
 /* Columns alone share the work so evenly that cutting rows as well, which loads columns repeatedly, is not looked at. */
 #define NEAR 1.15
 
@@ -65,9 +67,11 @@ void atl_run_split(const atl_run_state *run, atl_grid *grid) {
         return;
     int64_t most = atl_min(units, ROUNDS / 2 * team / (grid->samples * grid->across));
     atl_grid g = *grid;
-    double least = best_width(grid, team, ROUNDS);
     double even = (double)grid->samples * (double)(grid->columns + grid->across * grid->row_cost) *
                   (double)(grid->rows + grid->column_cost) / (double)team;
+    double least = best_width(grid, team, ROUNDS);
+    if (run->plan->info.flops * (double)run->batch < SHORT)
+        return;
     for (int64_t down = 2; down <= most && least > NEAR * even; down++) {
         g.height = atl_ceil_div(units, down) * g.row_unit;
         g.down = atl_ceil_div(g.rows, g.height);
