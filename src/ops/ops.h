@@ -365,10 +365,11 @@ typedef struct atl_channel_attend_op {
     int fold; /* y = (gamma A Wv + Wx) x, else gamma A (Wv x) + Wx x */
     atl_correlate_op correlate;
     atl_project_op project, project_values; /* queries and keys unless correlate.gram, values unless fold */
-    atl_offset query_mean, key_mean, map,
-        mixed;           /* [row]; A^T and (gamma A Wv + Wx)^T [...][row], the latter's bias below */
-    atl_offset products; /* G Wq^T [channels][products_row] */
+    atl_offset query_mean, key_mean;        /* [row] */
+    atl_offset map;                         /* A^T [outputs][row] */
+    atl_offset products;                    /* G Wq^T [channels][products_row] */
     int64_t products_row;
+    atl_offset mixed;              /* (gamma A Wv + Wx)^T with the bias below: see atl_channel_mixed */
     atl_offset inner, lanes, sums; /* in the slot's scratch */
 } atl_channel_attend_op;
 
