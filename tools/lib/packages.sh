@@ -3,8 +3,8 @@
 # What has to be on the machine, for tools/quickstart and tools/test: found by what the build needs of it (a command,
 # a pkg-config module, a file), not by asking the package manager, so that a meson from pip counts as well as one from apt.
 
-# Debian's and Ubuntu's name | run (to build and run), test, optional, python (the Python package's tests) or emulated (other
-# machines, for the long tests), these two optional as well | what for | how to find it
+# Debian's and Ubuntu's name | run (to build and run), test, optional, python (the Python package's tests), emulated (other
+# machines, for the long tests) or fuzz (for the long tests), these three optional as well | what for | how to find it
 packages=(
     "gcc|run|the C compiler|have_command ${CC:-cc}"
     "libc6-dev|run|the C library's headers|have_libc_headers"
@@ -23,6 +23,9 @@ packages=(
     "python3-numpy|python|the Python package|have_python_module numpy"
     "python3-pytest|python|its tests|have_python_module pytest"
     "python3-venv|python|a virtual environment to install its wheel in|have_python_module ensurepip"
+    "clang|fuzz|the fuzz targets' compiler|have_command clang"
+    "libclang-rt-dev|fuzz|libFuzzer and clang's sanitizers|have_fuzzer"
+    "libomp-dev|fuzz|clang's OpenMP|have_clang_openmp"
     "qemu-user|emulated|other processors: old ones, and ARM64|have_command qemu-aarch64"
     "gcc-aarch64-linux-gnu|emulated|the cross compiler for ARM64|have_command aarch64-linux-gnu-gcc"
     "libc6-dev-arm64-cross|emulated|its C library|test -e /usr/aarch64-linux-gnu/lib/libc.a"
@@ -42,6 +45,19 @@ have_python_module() {
 
 have_libc_headers() {
     have_command "${CC:-cc}" && echo '#include <stdlib.h>' | "${CC:-cc}" -E - >/dev/null 2>&1
+}
+
+# What clang compiles and links a fuzz target with.
+clang_links() {
+    have_command clang && echo "$1" | clang -x c "${@:2}" - -o /dev/null 2>/dev/null
+}
+
+have_fuzzer() {
+    clang_links 'int LLVMFuzzerTestOneInput(void) { return 0; }' -fsanitize=fuzzer,address,undefined
+}
+
+have_clang_openmp() {
+    clang_links $'#include <omp.h>\nint main(void) { return omp_get_num_threads() < 0; }' -fopenmp
 }
 
 have_meson() {
@@ -99,13 +115,13 @@ apt_install() {
 }
 
 # ensure_packages INSTALL KIND...: with INSTALL=yes installs what is missing; 1 when something required still is.
-# Packages of the kinds `optional`, `python` and `emulated` may stay away.
+# Packages of the kinds `optional`, `python`, `emulated` and `fuzz` may stay away.
 ensure_packages() {
     local install=$1 required=() others=() kind missing_list
     shift
     for kind in "$@"; do
         case $kind in
-        optional | python | emulated) others+=("$kind") ;;
+        optional | python | emulated | fuzz) others+=("$kind") ;;
         *) required+=("$kind") ;;
         esac
     done
