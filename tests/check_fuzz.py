@@ -5,7 +5,7 @@ corpus and the hostile files (docs/fuzzing.md).
 
 check_fuzz.py SOURCE BUILD [--runs N] [--new FOLDER]
 
-  --runs N       executions per target, those of the corpus included (default 100,000)
+  --runs N       executions per target, those of the corpus included (default: 20,000 to 200,000)
   --new FOLDER   keep what is found in FOLDER/TARGET, and begin with what is there
 
 What makes a target fail is kept in BUILD. Exit status 0, 1 when one fails, 77 without clang and its runtime libraries.
@@ -19,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 
-TARGETS = {"safetensors": ["hostile"], "npy": ["hostile"], "options": []} # and what in tests/ they begin with
+# Target: what it begins with besides its corpus, all in tests/; the dictionary; executions of a short run.
+TARGETS = {"safetensors": (["hostile"], "safetensors", 100000), "npy": (["hostile"], "npy", 200000),
+           "layer": ([], "safetensors", 20000), "options": ([], "options", 100000)}
 LONGEST = 4096
 SECONDS = 3000 # a hang, also where the machine is stopped now and then
 
@@ -28,7 +30,7 @@ def parse():
     parser = argparse.ArgumentParser()
     parser.add_argument("source", type=pathlib.Path)
     parser.add_argument("build", type=pathlib.Path)
-    parser.add_argument("--runs", type=int, default=100000)
+    parser.add_argument("--runs", type=int)
     parser.add_argument("--new", type=pathlib.Path)
     options = parser.parse_args()
     options.source, options.build = options.source.resolve(), options.build.resolve()
@@ -46,7 +48,9 @@ def can_fuzz(clang):
 
 def build(options):
     """Whether all targets are there."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("CFLAGS", "LDFLAGS")} | {"CC": "clang"}
+    # The flag lets libFuzzer see which branches are taken.
+    environment = {name: value for name, value in os.environ.items() if name != "LDFLAGS"}
+    environment |= {"CC": "clang", "CFLAGS": "-fsanitize=fuzzer-no-link"}
     if not (options.build / "build.ninja").exists():
         setup = ["meson", "setup", options.build, options.source, "--buildtype=debugoptimized", "-Dfuzz=true",
                  "-Dcommand=enabled", "-Dtests=disabled", "-Dbench=disabled", "-Db_sanitize=address,undefined",
@@ -61,20 +65,21 @@ def build(options):
     return done.returncode == 0
 
 
-def run(options, name, others):
+def run(options, name, others, dictionary, runs):
     """Whether a target ended well."""
     tests = options.source / "tests"
     with tempfile.TemporaryDirectory() as scratch:
         new = options.new / name if options.new else pathlib.Path(scratch)
         new.mkdir(parents=True, exist_ok=True)
         corpora = [new, tests / "fuzz/corpus" / name, *(tests / other for other in others)]
-        command = [options.build / f"tests/fuzz/fuzz_{name}", f"-runs={options.runs}", f"-max_len={LONGEST}",
+        command = [options.build / f"tests/fuzz/fuzz_{name}", f"-runs={runs}", f"-max_len={LONGEST}",
                    "-print_final_stats=1", f"-timeout={SECONDS}", f"-report_slow_units={SECONDS}",
-                   f"-dict={tests}/fuzz/{name}.dict", f"-artifact_prefix={options.build}/{name}-", *corpora]
+                   f"-dict={tests}/fuzz/{dictionary}.dict", f"-artifact_prefix={options.build}/{name}-", *corpora]
         environment = os.environ | {"UBSAN_OPTIONS": "halt_on_error=1:abort_on_error=1:print_stacktrace=1"}
-        done = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True, errors="replace")
+        done = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True,
+                              errors="replace")
     executed = re.search(r"number_of_executed_units: (\d+)", done.stderr)
-    ok = done.returncode == 0 and executed and int(executed[1]) >= options.runs
+    ok = done.returncode == 0 and executed and int(executed[1]) >= runs
     print(f"{'ok  ' if ok else 'FAIL'} {name}: {executed[1] if executed else 'no'} executions")
     if not ok:
         print(done.stderr[-4000:])
@@ -89,7 +94,8 @@ def main():
         return 77
     if not build(options):
         return 1
-    return 0 if all([run(options, name, others) for name, others in TARGETS.items()]) else 1
+    return 0 if all([run(options, name, others, dictionary, options.runs or runs)
+                     for name, (others, dictionary, runs) in TARGETS.items()]) else 1
 
 
 if __name__ == "__main__":

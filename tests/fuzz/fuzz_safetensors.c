@@ -1,18 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Checkpoints: whatever the bytes, they are refused for their format, or all of the file is accounted for; then a layer is
  * recognised and made of what is there, or refused. */
-#include "fuzz.h"
-
-/* Most mutations leave the length of the header right, where the format has it: behind the last brace. */
-size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t capacity, unsigned seed) {
-    size = LLVMFuzzerMutate(data, size, capacity);
-    const uint8_t *brace = size > 8 && seed % 8 ? memrchr(data + 8, '}', size - 8) : NULL;
-    if (brace) {
-        const uint64_t length = (uint64_t)(brace + 1 - (data + 8));
-        memcpy(data, &length, sizeof length);
-    }
-    return size;
-}
+#include "checkpoint.h"
 
 /* The tensors lie one behind another: together they are all that follows the header. */
 static void check_tensors(atl_checkpoint *checkpoint, const uint8_t *data, size_t size) {
