@@ -5,7 +5,6 @@
 make.py FOLDER           the corpus that is committed beside this script: refused/ (for their format), unsuitable/ (right,
                          but not for the layer), accepted/ (odd, but right) and good/ (what goes with them)
 make.py --large FOLDER   the large ones, which tests make when they need them
-make.py --words          file and command words of all, a line each, as in table.tsv
 """
 import pathlib
 import sys
@@ -44,13 +43,7 @@ def write_all(folder):
 
 
 def main(words):
-    if words == ["--words"]:
-        for name, _, line in corpus():
-            if line:
-                print(name, line, sep="\t")
-        for name, line, _ in large.LARGE:
-            print("large/" + name, line, sep="\t")
-    elif len(words) == 2 and words[0] == "--large":
+    if len(words) == 2 and words[0] == "--large":
         folder = pathlib.Path(words[1])
         folder.mkdir(parents=True, exist_ok=True)
         for name, _, made in large.LARGE:
