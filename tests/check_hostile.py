@@ -34,6 +34,7 @@ TABLE = here / "table.tsv"
 HEADER = "file\twords\tstatus\tfault"
 SECONDS, PATIENCE = 2, 300 # of processor time; until something that sleeps is given up
 MIB = 1 << 20
+CONTROLS = {chr(code) for code in [*range(32), *range(127, 160)]} - {"\n"} # terminals obey them
 
 
 def read_table():
@@ -99,13 +100,17 @@ class Runner:
     def judge(self, path, done, left, used, command):
         said = done.stderr.decode("utf-8", "surrogateescape")
         if done.returncode == 0:
+            printed = done.stdout.decode("utf-8", "replace")
             wrong = "says something on stderr" if said else ""
+            wrong = wrong or ("prints control characters" if CONTROLS & set(printed) else "")
             wrong = wrong or ("" if left == ({"y.npy"} if command == "run" else set()) else f"has left {sorted(left)}")
             return said, wrong
         wrong = f"has left {sorted(left)}" if left else "prints on stdout" if done.stdout else ""
         if done.returncode not in (1, 2):
             wrong = f"ends with status {done.returncode} after {used:.2f} s"
         start = "attentile: "
+        if CONTROLS & set(said):
+            wrong = wrong or "says control characters"
         if not said.startswith(start) or said.count("\n") != 1 or not said.endswith("\n"):
             return said, wrong or f"does not say one line: {said!r}"
         if path.name not in said:

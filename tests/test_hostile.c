@@ -26,7 +26,18 @@ static atl_status read_array(const char *path, atl_error *error) {
     return status;
 }
 
-/* The message begins with the path, and goes on as the table has it, where "?" stands for a control character. */
+/* As the command does before it prints: "?" for each control character, U+0080 to U+009F among them. */
+static void hide_controls(char *text) {
+    char *to = text;
+    for (const unsigned char *c = (unsigned char *)text; *c; c++) {
+        const int c1 = c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0;
+        c += c1;
+        *to++ = c1 || *c < ' ' || *c == 127 ? '?' : (char)*c;
+    }
+    *to = '\0';
+}
+
+/* The message begins with the path, and goes on as the table has it. */
 static void expect_fault(const char *path, const char *fault, read_fn *read) {
     atl_error error = {0};
     int before = free_descriptor();
@@ -36,9 +47,7 @@ static void expect_fault(const char *path, const char *fault, read_fn *read) {
     cr_expect_eq(free_descriptor(), before, "%s: a descriptor has leaked", path);
     const size_t length = strlen(path);
     cr_assert(strncmp(error.message, path, length) == 0, "%s: no path in \"%s\"", path, error.message);
-    for (char *c = error.message; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 127)
-            *c = '?';
+    hide_controls(error.message);
     cr_expect_str_eq(error.message + length, fault, "%s: \"%s\", expected \"%s\"", path, error.message, fault);
 }
 

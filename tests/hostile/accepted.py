@@ -29,6 +29,7 @@ CHECKPOINTS = [
     ("name-of-surrogates", "{" + t("\\ud83d\\ude00", "[0,1]") + "}", 1),
     ("name-of-emoji", "{" + t("\xf0\x9f\x98\x80", "[0,1]") + "}", 1),
     ("name-of-last-character", "{" + t("\xf4\x8f\xbf\xbf\xee\x80\x80\xef\xbf\xbf", "[0,1]") + "}", 1),
+    ("name-of-c1-controls", '{"__metadata__":{"\\u009bk":"\\u009d"},' + t("\\u0080\\u009f31m\\u00a0\xc2\x9b", "[0,1]") + "}", 1),
     ("name-nearly-metadata", "{" + t("__metadata_", "[0,1]") + "," + t("__METADATA__", "[1,2]") + "}", 2),
     ("names-that-differ-in-case", "{" + t("a", "[0,1]") + "," + t("A", "[1,2]") + "}", 2),
     ("names-composed-and-not", "{" + t("\xc3\xa9", "[0,1]") + "," + t("e\xcc\x81", "[1,2]") + "}", 2),

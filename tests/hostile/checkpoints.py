@@ -194,6 +194,7 @@ LAYOUTS = [
     ("hole-at-end", "{" + t("a", "[0,1]") + "," + t("b", "[1,2]") + "}", 4),
     ("name-of-3000-bytes", '{"' + "n" * 3000 + '":{"dtype":"U8","shape":[2],"data_offsets":[0,1]}}', 1),
     ("name-of-controls", '{"a\\n\\u001b[31m\\u0007":{"dtype":"U8","shape":[2],"data_offsets":[0,1]}}', 1),
+    ("name-of-c1-controls", '{"\\u009b31m\\u0085\xc2\x9d":{"dtype":"U8","shape":[2],"data_offsets":[0,1]}}', 1),
     ("name-of-format-words", '{"%s%n%d":{"dtype":"U8","shape":[2],"data_offsets":[0,1]}}', 1),
     ("name-of-emoji-cut", '{"' + "\xf0\x9f\x98\x80" * 40 + '":{"dtype":"U8","shape":[2],"data_offsets":[0,1]}}', 1),
     ("empty-name-twice", "{" + t("", "[0,1]") + "," + t("", "[1,2]") + "}", 2),
