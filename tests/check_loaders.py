@@ -146,7 +146,8 @@ def attempt(loader, path):
 def main():
     given = [pathlib.Path(word).resolve() for word in sys.argv[2:]]
     roots = given or [source / "tests" / name for name in ("hostile", "golden", "fuzz/corpus")]
-    paths = sorted({p for root in roots for p in ([root] if root.is_file() else root.rglob("*")) if p.is_file() and kind_of(p) in LOADERS})
+    found = (p for root in roots for p in ([root] if root.is_file() else root.rglob("*")))
+    paths = sorted({p for p in found if p.is_file() and kind_of(p) in LOADERS})
     counts, used, faults = {"both": 0, "neither": 0, "they alone": 0}, set(), []
     for path in paths:
         kind = kind_of(path)
