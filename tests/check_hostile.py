@@ -136,6 +136,8 @@ def main():
     parser.add_argument("--record", action="store_true")
     parser.add_argument("texts", nargs="*", metavar="TEXT")
     options = parser.parse_args()
+    if options.record and options.texts:
+        parser.error("--record takes no TEXT: the table is written whole")
     runner = Runner(options.command, not options.no_limits)
     words, table = wanted_words(), {} if options.record else read_table()
     faults = list(corpus_faults()) + [f"{name} is in the table only" for name in table.keys() - words.keys()]

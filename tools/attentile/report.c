@@ -63,16 +63,42 @@ void print_text(const char *text) {
     }
 }
 
-void progress(const char *format, ...) {
-    if (!isatty(STDERR_FILENO))
-        return;
-    progress_clear();
-    va_list values;
-    va_start(values, format);
-    vfprintf(stderr, format, values);
-    va_end(values);
+int progress_wanted(void) {
+    return isatty(STDERR_FILENO);
+}
+
+/* One write, so that nobody sees a line half drawn. */
+static void print_progress(const char *bar, const char *format, va_list values) {
+    char line[256];
+    const int start = snprintf(line, sizeof line, "\r\033[K%s", bar);
+    vsnprintf(line + start, sizeof line - (size_t)start, format, values);
+    fputs(line, stderr);
     fflush(stderr);
     progress_shown = 1;
+}
+
+void progress(const char *format, ...) {
+    if (!progress_wanted())
+        return;
+    va_list values;
+    va_start(values, format);
+    print_progress("", format, values);
+    va_end(values);
+}
+
+void progress_bar(double share, const char *format, ...) {
+    enum { WIDTH = 24 };
+    if (!progress_wanted())
+        return;
+    char bar[WIDTH + 16], cells[WIDTH + 1] = "";
+    share = share < 0 ? 0 : share > 1 ? 1 : share;
+    for (int i = 0; i < WIDTH; i++)
+        cells[i] = i < (int)(share * WIDTH) ? '#' : '.';
+    snprintf(bar, sizeof bar, "[%s] %3.0f %% ", cells, 100 * share);
+    va_list values;
+    va_start(values, format);
+    print_progress(bar, format, values);
+    va_end(values);
 }
 
 void progress_clear(void) {
