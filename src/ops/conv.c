@@ -12,6 +12,7 @@
 
 enum {
     PLANE_FLOATS = 128 * 1024, /* of a band: with the weights of a tile they share a second-level cache */
+    LEAST_PIXELS = 96,         /* of a task's lines, about */
     UNIT_ROWS = 8,             /* output channels of the smallest piece; a multiple of every conv tile */
     LINE = ATL_ALIGN / (int)sizeof(float)
 };
@@ -161,6 +162,20 @@ void atl_conv_range(const atl_conv_op *op, int64_t i, int64_t pieces, int64_t *f
     int64_t end = from + units / pieces + (i < units % pieces);
     *first = unit_row(op, from);
     *count = unit_row(op, end) - *first;
+}
+
+atl_grid atl_conv_grid(const atl_run_state *run, const atl_conv_op *op) {
+    atl_grid grid = {.samples = run->batch,
+                     .columns = op->out_height,
+                     .rows = atl_conv_pieces(op),
+                     .column_unit = 1,
+                     .column_least = atl_min(op->out_height, atl_ceil_div(LEAST_PIXELS, op->out_width)),
+                     .column_most = op->out_height,
+                     .row_unit = 1,
+                     .column_cost = 1,
+                     .row_cost = 1};
+    atl_run_split(run, &grid);
+    return grid;
 }
 
 /* ---- run ---- */

@@ -18,7 +18,11 @@ enum {
     GROUP_FLOATS = 64 * 1024, /* channels of a split sample's task hold about this much */
     TOGETHER = 8,             /* samples that share a read of weights: twice what the fc kernel takes at once */
     GROUPS_PER_THREAD = 2,
-    CHAIN = 16 /* samples of a task at most: other callers get their turn between tasks */
+    UNIT_FLOATS = 512,   /* where channels hold as much, any few of them are a task, ... */
+    FEW = 4,             /* ... so many */
+    FACTORS = 256,       /* of a split sample's task at a time; a multiple of FC_LANES */
+    SPLIT_TERMS = 32768, /* products of a sample's factors that are shared, a sample's fewer are not */
+    CHAIN = 16           /* samples of a task at most: other callers get their turn between tasks */
 };
 
 atl_status atl_excite_plan(atl_plan *plan, atl_linear *fc1, atl_linear *fc2, int64_t positions, atl_excite_op *op,
@@ -32,18 +36,28 @@ atl_status atl_excite_plan(atl_plan *plan, atl_linear *fc1, atl_linear *fc2, int
     op->hidden = fc1->m;
     op->channels = fc2->m;
     op->positions = positions;
-    op->channel_group = atl_max(1, GROUP_FLOATS / positions);
+    op->channel_unit = positions < UNIT_FLOATS ? FC_LANES : FEW;
+    op->channel_group = atl_max(1, GROUP_FLOATS / positions / op->channel_unit) * op->channel_unit;
     atl_status status = atl_reserve_sample(plan, &op->mean, op->channels, 1, 1, error);
     if (status == ATL_OK && op->with_max)
         status = atl_reserve_sample(plan, &op->max, op->channels, 1, 1, error);
     if (status == ATL_OK)
         status = atl_reserve_sample(plan, &op->inner, op->hidden, 1, 1, error);
+    if (status == ATL_OK && op->with_max)
+        status = atl_reserve_sample(plan, &op->inner_max, op->hidden, 1, 1, error);
     if (status == ATL_OK)
         status = atl_reserve_sample(plan, &op->factor, op->channels, 1, 1, error);
     return status;
 }
 
 /* ---- the pieces, in one sample's workspace ---- */
+
+/* Means of channels [from, from + count), from their sums. */
+static void divide(const atl_excite_op *op, float *workspace, int64_t from, int64_t count) {
+    float *means = workspace + op->mean + from;
+    for (int64_t i = 0; i < count; i++)
+        means[i] /= (float)op->positions;
+}
 
 void atl_excite_squeeze(const atl_kernels *kernels, const atl_excite_op *op, float *workspace, const float *x,
                         int64_t x_row, int64_t from, int64_t count) {
@@ -52,32 +66,92 @@ void atl_excite_squeeze(const atl_kernels *kernels, const atl_excite_op *op, flo
         kernels->sum_max.fn(x + from * x_row, op->positions, count, x_row, sums, workspace + op->max + from);
     else
         kernels->sum.fn(x + from * x_row, op->positions, count, x_row, sums);
+    divide(op, workspace, from, count);
 }
 
-/* From the pooled channels of `samples` samples, `step` floats apart; out may be these themselves. */
-static void mlp(const atl_kernels *k, const atl_excite_op *op, int64_t samples, int64_t step, float *workspace,
-                atl_offset pooled, atl_offset out) {
-    float *inner = workspace + op->inner;
-    k->fc.fn(workspace + pooled, samples, step, op->channels, op->w1, op->b1, op->hidden, inner, step);
-    for (int64_t s = 0; s < samples; s++)
-        k->unary.fn(inner + s * step, inner + s * step, op->hidden, op->activation, 0.0f);
-    k->fc.fn(inner, samples, step, op->hidden, op->w2, op->b2, op->channels, workspace + out, step);
+/* Hidden units [first, first + count) of samples that are `step` floats apart; first is a multiple of FC_LANES, here and
+ * below. */
+static void hidden_units(const atl_kernels *k, const atl_excite_op *op, int64_t samples, int64_t step, float *workspace,
+                         int64_t first, int64_t count) {
+    const atl_offset pooled[] = {op->mean, op->max}, inner[] = {op->inner, op->inner_max};
+    const float *w = op->w1 + first * op->channels, *bias = op->b1 ? op->b1 + first : NULL;
+    for (int i = 0; i < 1 + op->with_max; i++) {
+        float *to = workspace + inner[i] + first;
+        k->fc.fn(workspace + pooled[i], samples, step, op->channels, w, bias, count, to, step);
+        for (int64_t s = 0; s < samples; s++)
+            k->unary.fn(to + s * step, to + s * step, count, op->activation, 0.0f);
+    }
+}
+
+/* Factors of channels [first, first + count); `other` is as large. Both are `to_step` floats apart. */
+static void channel_factors(const atl_kernels *k, const atl_excite_op *op, int64_t samples, int64_t step,
+                            const float *workspace, int64_t first, int64_t count, float *to, float *other,
+                            int64_t to_step) {
+    const float *w = op->w2 + first * op->hidden, *bias = op->b2 ? op->b2 + first : NULL;
+    k->fc.fn(workspace + op->inner, samples, step, op->hidden, w, bias, count, to, to_step);
+    if (op->with_max)
+        k->fc.fn(workspace + op->inner_max, samples, step, op->hidden, w, bias, count, other, to_step);
+    for (int64_t s = 0; s < samples; s++, to += to_step, other += to_step) {
+        for (int64_t i = 0; i < count && op->with_max; i++)
+            to[i] += other[i];
+        k->unary.fn(to, to, count, op->gate, op->alpha);
+    }
 }
 
 void atl_excite_factors(const atl_kernels *kernels, const atl_excite_op *op, int64_t samples, int64_t step,
                         float *workspace) {
-    for (int64_t s = 0; s < samples; s++)
-        for (int64_t i = 0; i < op->channels; i++)
-            workspace[s * step + op->mean + i] /= (float)op->positions;
-    mlp(kernels, op, samples, step, workspace, op->mean, op->factor);
-    if (op->with_max)
-        mlp(kernels, op, samples, step, workspace, op->max, op->max);
-    for (int64_t s = 0; s < samples; s++) {
-        float *factor = workspace + s * step + op->factor, *max = workspace + s * step + op->max;
-        for (int64_t i = 0; i < op->channels && op->with_max; i++)
-            factor[i] += max[i];
-        kernels->unary.fn(factor, factor, op->channels, op->gate, op->alpha);
+    hidden_units(kernels, op, samples, step, workspace, 0, op->hidden);
+    channel_factors(kernels, op, samples, step, workspace, 0, op->channels, workspace + op->factor, workspace + op->max,
+                    step);
+}
+
+/* ---- factors as stages of their own ---- */
+
+typedef struct factors_job {
+    const atl_run_state *run;
+    const atl_excite_op *op;
+    const atl_kernels *kernels;
+    atl_grid grid;
+} factors_job;
+
+static void hidden_task(void *context, int64_t task, int slot) {
+    (void)slot;
+    const factors_job *j = context;
+    const atl_cell c = atl_grid_cell(&j->grid, task);
+    hidden_units(j->kernels, j->op, 1, 0, atl_run_workspace(j->run, c.sample), c.column, c.column_end - c.column);
+}
+
+static void factors_task(void *context, int64_t task, int slot) {
+    (void)slot;
+    const factors_job *j = context;
+    const atl_cell c = atl_grid_cell(&j->grid, task);
+    float *workspace = atl_run_workspace(j->run, c.sample);
+    channel_factors(j->kernels, j->op, 1, 0, workspace, c.column, c.column_end - c.column,
+                    workspace + j->op->factor + c.column, workspace + j->op->max + c.column, 0);
+}
+
+static void all_factors_task(void *context, int64_t b, int slot) {
+    (void)slot;
+    const factors_job *j = context;
+    atl_excite_factors(j->kernels, j->op, 1, 0, atl_run_workspace(j->run, b));
+}
+
+static void run_hidden(factors_job *j) {
+    int64_t most = atl_round_up(j->op->hidden, FC_LANES);
+    j->grid = atl_run_split_columns(j->run, j->run->batch, j->op->hidden, FC_LANES, FC_LANES, most);
+    atl_run_tasks(j->run, hidden_task, j, atl_grid_tasks(&j->grid));
+}
+
+void atl_excite_run_factors(const atl_run_state *run, const atl_excite_op *op) {
+    factors_job j = {run, op, &run->plan->engine->kernels, {0}};
+    if (2 * (1 + op->with_max) * op->channels * op->hidden < SPLIT_TERMS) {
+        atl_run_tasks(run, all_factors_task, &j, run->batch);
+        return;
     }
+    run_hidden(&j);
+    j.grid =
+        atl_run_split_columns(run, run->batch, op->channels, FC_LANES, FC_LANES, atl_round_up(op->channels, FC_LANES));
+    atl_run_tasks(run, factors_task, &j, atl_grid_tasks(&j.grid));
 }
 
 /* ---- the whole layer ---- */
@@ -87,7 +161,7 @@ typedef struct job {
     const atl_excite_op *op;
     const atl_kernels *kernels;
     atl_schedule schedule;
-    int64_t groups;          /* of a split sample */
+    atl_grid grid;           /* of channels, of split samples */
     int64_t together;        /* samples that share a read of the weights */
     _Atomic int64_t claimed; /* samples that chains have taken */
 } job;
@@ -114,6 +188,8 @@ static void scale(const job *j, int64_t b, int64_t from, int64_t count, int64_t 
     j->kernels->scale.fn(sample.x + from * run->x_row, sample.y + from * run->y_row, j->op->positions, count,
                          run->x_row, run->y_row, factor, j->schedule.stream && sample.x != sample.y, ahead, sums,
                          maxima);
+    if (next >= 0)
+        divide(j->op, atl_run_workspace(run, next), from, count);
 }
 
 static void one_sample(void *context, int64_t b, int slot) {
@@ -160,38 +236,45 @@ static int64_t samples_together(const atl_run_state *run, const atl_excite_op *o
     return 2 * op->hidden < op->positions ? 1 : atl_max(1, atl_min(TOGETHER, fair));
 }
 
-static int64_t group_size(const job *j, int64_t group) {
-    return atl_min(j->op->channel_group, j->op->channels - group * j->op->channel_group);
-}
-
 static void squeeze_group(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
-    int64_t group = task % j->groups;
-    squeeze(j, task / j->groups, group * j->op->channel_group, group_size(j, group));
+    const atl_cell c = atl_grid_cell(&j->grid, task);
+    squeeze(j, c.sample, c.column, c.column_end - c.column);
 }
 
-static void excite_sample(void *context, int64_t task, int slot) {
-    (void)slot;
-    excite(context, task, 1);
-}
-
+/* Channels find their factors themselves: those of whole groups of the fc kernel's outputs that they are in. */
 static void scale_group(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
-    int64_t group = task % j->groups;
-    scale(j, task / j->groups, group * j->op->channel_group, group_size(j, group), -1);
+    const atl_run_state *run = j->run;
+    const atl_cell c = atl_grid_cell(&j->grid, task);
+    atl_sample sample = atl_run_sample(run, c.sample);
+    float factors[FACTORS], others[FACTORS];
+    for (int64_t from = c.column, end; from < c.column_end; from = end) {
+        int64_t first = from / FC_LANES * FC_LANES;
+        end = atl_min(c.column_end, first + FACTORS);
+        channel_factors(j->kernels, j->op, 1, 0, atl_run_workspace(run, c.sample), first, end - first, factors, others,
+                        0);
+        j->kernels->scale.fn(sample.x + from * run->x_row, sample.y + from * run->y_row, j->op->positions, end - from,
+                             run->x_row, run->y_row, factors + from - first, j->schedule.stream && sample.x != sample.y,
+                             NULL, NULL, NULL);
+    }
+}
+
+static void run_split(job *j) {
+    const atl_run_state *run = j->run;
+    factors_job factors = {run, j->op, j->kernels, {0}};
+    j->grid = atl_run_split_columns(run, run->batch, j->op->channels, j->op->channel_unit, j->op->channel_unit,
+                                    j->op->channel_group);
+    atl_run_tasks(run, squeeze_group, j, atl_grid_tasks(&j->grid));
+    run_hidden(&factors);
+    atl_run_tasks(run, scale_group, j, atl_grid_tasks(&j->grid));
 }
 
 void atl_excite_run(const atl_run_state *run, const atl_excite_op *op) {
     const atl_plan *plan = run->plan;
-    job j = {run,
-             op,
-             &plan->engine->kernels,
-             atl_run_schedule(run),
-             atl_ceil_div(op->channels, op->channel_group),
-             samples_together(run, op),
-             0};
+    job j = {run, op, &plan->engine->kernels, atl_run_schedule(run), {0}, samples_together(run, op), 0};
     if (j.schedule.whole && !j.schedule.stream && j.together > 1) {
         atl_run_tasks(run, sample_group, &j, atl_ceil_div(run->batch, j.together));
         return;
@@ -205,9 +288,7 @@ void atl_excite_run(const atl_run_state *run, const atl_excite_op *op) {
         atl_run_tasks(run, one_sample, &j, run->batch);
         return;
     }
-    atl_run_tasks(run, squeeze_group, &j, run->batch * j.groups);
-    atl_run_tasks(run, excite_sample, &j, run->batch);
-    atl_run_tasks(run, scale_group, &j, run->batch * j.groups);
+    run_split(&j);
 }
 
 void atl_excite_describe(const atl_plan *plan, const atl_excite_op *op, atl_text *text) {
@@ -218,6 +299,6 @@ void atl_excite_describe(const atl_plan *plan, const atl_excite_op *op, atl_text
     atl_text_add(text, "excite: %s%lld -> %lld -> %lld, blocks of %d (%s, %s)\n", op->with_max ? "the sum of two " : "",
                  (long long)op->channels, (long long)op->hidden, (long long)op->channels, ATL_BLOCK, k->fc.variant,
                  k->unary.variant);
-    atl_text_add(text, "scale: sample per task, or groups of %lld channels when samples are few (%s)\n",
+    atl_text_add(text, "scale: sample per task, or groups of up to %lld channels when samples are few (%s)\n",
                  (long long)op->channel_group, k->scale.variant);
 }

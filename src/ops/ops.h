@@ -29,8 +29,8 @@ typedef struct atl_excite_op {
     atl_unary activation, gate;
     float alpha;
     int with_max;
-    int64_t channel_group; /* channels of a task when a sample is split */
-    atl_offset mean, max, inner, factor;
+    int64_t channel_group, channel_unit; /* channels of a task when a sample is split, at most and at least */
+    atl_offset mean, max, inner, inner_max, factor;
 } atl_excite_op;
 
 /* activation, gate, alpha and with_max are set by the layer. */
@@ -40,11 +40,13 @@ void atl_excite_run(const struct atl_run_state *run, const atl_excite_op *op);
 void atl_excite_describe(const struct atl_plan *plan, const atl_excite_op *op, atl_text *text);
 
 /* The pieces, for layers that scale on their own. All of them work in one sample's workspace.
- * Sums (and maxima) of channels [from, from + count) of x; then the factors of all channels. */
+ * Means (and maxima) of channels [from, from + count) of x; then the factors of all channels. */
 void atl_excite_squeeze(const atl_kernels *kernels, const atl_excite_op *op, float *workspace, const float *x,
                         int64_t x_row, int64_t from, int64_t count);
 void atl_excite_factors(const atl_kernels *kernels, const atl_excite_op *op, int64_t samples, int64_t step,
                         float *workspace);
+/* The latter as stages, for every sample of a run. */
+void atl_excite_run_factors(const struct atl_run_state *run, const atl_excite_op *op);
 
 /* ---- pixel gate: y = x * sigmoid(conv([mean over channels, max over channels])), samples [C, H, W] ---- */
 
@@ -67,6 +69,8 @@ void atl_pixel_gate_describe(const struct atl_plan *plan, const atl_pixel_gate_o
 /* The pieces, for layers that gate on their own. All of them work in one sample's workspace.
  * Image rows that hold at least so many pixels, and no fewer than the convolution reaches. */
 int64_t atl_pixel_gate_rows(const atl_pixel_gate_op *op, int64_t pixels);
+/* Image rows of split samples, at most `most` in a task. */
+struct atl_grid atl_pixel_gate_grid(const struct atl_run_state *run, const atl_pixel_gate_op *op, int64_t most);
 /* Pools image rows [from, end) of x, of which channel c counts times scale[c] unless that is NULL. */
 void atl_pixel_gate_pool(const atl_kernels *kernels, const atl_pixel_gate_op *op, float *workspace, const float *x,
                          int64_t x_row, const float *scale, int64_t from, int64_t end);
@@ -119,6 +123,8 @@ atl_status atl_conv_plan(struct atl_plan *plan, struct atl_linear *linears, cons
  */
 int64_t atl_conv_pieces(const atl_conv_op *op);
 void atl_conv_range(const atl_conv_op *op, int64_t i, int64_t pieces, int64_t *first, int64_t *count);
+/* How few samples are shared: output lines x pieces. */
+struct atl_grid atl_conv_grid(const struct atl_run_state *run, const atl_conv_op *op);
 
 /*
  * Computes a piece: part of a task, in the scratch of its slot. x is the sample's, its channels x_row apart; row r of filter
@@ -362,8 +368,11 @@ typedef struct atl_channel_attend_op {
     int fold; /* y = (gamma A Wv + Wx) x, else gamma A (Wv x) + Wx x */
     atl_correlate_op correlate;
     atl_project_op project, project_values; /* queries and keys unless correlate.gram, values unless fold */
-    atl_offset query_mean, key_mean, map,
-        mixed;                     /* [row]; A^T and (gamma A Wv + Wx)^T [...][row], the latter's bias below */
+    atl_offset query_mean, key_mean;        /* [row] */
+    atl_offset map;                         /* A^T [outputs][row] */
+    atl_offset products;                    /* G Wq^T [channels][products_row] */
+    int64_t products_row;
+    atl_offset mixed;              /* (gamma A Wv + Wx)^T with the bias below: see atl_channel_mixed */
     atl_offset inner, lanes, sums; /* in the slot's scratch */
 } atl_channel_attend_op;
 

@@ -18,11 +18,11 @@
 enum {
     STRIP_FLOATS = 64 * 1024, /* of a strip, all channels, ... */
     STRIP_PIXELS = 1024,      /* ... but rows of this many at least, which memory likes better, ... */
-    SPLIT_PIXELS = 64,        /* ... or of this many where strips have to feed every thread */
+    LEAST_PIXELS = 16,        /* ... or of this many where strips have to feed every thread: a cache line */
+    TASK_FLOATS = 2048,       /* of scaled channels, at least */
     STREAM_PIXELS = 512,      /* Likewise when outputs go straight to memory; at most STRIP_PIXELS then, ... */
     STREAM_PLANE = 4096,      /* ... or a whole plane of up to this many */
-    TASKS_PER_THREAD = 2,
-    CHAIN = 16 /* samples of a task at most: other callers get their turn between tasks */
+    CHAIN = 16                /* samples of a task at most: other callers get their turn between tasks */
 };
 
 int64_t atl_pixel_gate_rows(const atl_pixel_gate_op *op, int64_t pixels) {
@@ -106,7 +106,7 @@ typedef struct job {
     const atl_kernels *kernels;
     int stream;
     int64_t strip_rows, strips; /* of a sample */
-    int64_t channel_group;      /* of a split sample */
+    atl_grid pool, scale;       /* of split samples: image rows, channels */
     _Atomic int64_t claimed;    /* samples that chains have taken */
 } job;
 
@@ -196,52 +196,52 @@ static void sample_chain(void *context, int64_t task, int slot) {
     }
 }
 
-static strip task_strip(const job *j, int64_t task) {
-    return (strip){task / j->strips, task % j->strips};
-}
-
 static void pool_task(void *context, int64_t task, int slot) {
     (void)slot;
-    pool_strip(context, task_strip(context, task));
+    const job *j = context;
+    const atl_run_state *run = j->run;
+    const atl_cell c = atl_grid_cell(&j->pool, task);
+    atl_pixel_gate_pool(j->kernels, j->op, atl_run_workspace(run, c.sample), atl_run_sample(run, c.sample).x,
+                        run->x_row, NULL, c.column, c.column_end);
 }
 
 static void gate_task(void *context, int64_t task, int slot) {
     (void)slot;
-    gate_strip(context, task_strip(context, task));
-}
-
-static int64_t channel_groups(const job *j) {
-    return atl_ceil_div(j->op->channels, j->channel_group);
+    const job *j = context;
+    const atl_cell c = atl_grid_cell(&j->pool, task);
+    atl_pixel_gate_factors(j->kernels, j->op, atl_run_workspace(j->run, c.sample), c.column, c.column_end);
 }
 
 static void scale_task(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
     const atl_run_state *run = j->run;
-    int64_t b = task / channel_groups(j), from = task % channel_groups(j) * j->channel_group;
-    atl_sample sample = atl_run_sample(run, b);
-    j->kernels->scale_pixels.fn(&(atl_scale_pixels_args){.x = sample.x + from * run->x_row,
-                                                         .y = sample.y + from * run->y_row,
+    const atl_cell c = atl_grid_cell(&j->scale, task);
+    atl_sample sample = atl_run_sample(run, c.sample);
+    j->kernels->scale_pixels.fn(&(atl_scale_pixels_args){.x = sample.x + c.column * run->x_row,
+                                                         .y = sample.y + c.column * run->y_row,
                                                          .n = run->plan->positions,
-                                                         .channels = atl_min(j->channel_group, j->op->channels - from),
+                                                         .channels = c.column_end - c.column,
                                                          .x_stride = run->x_row,
                                                          .y_stride = run->y_row,
-                                                         .factor = atl_run_workspace(run, b) + j->op->mean,
+                                                         .factor = atl_run_workspace(run, c.sample) + j->op->mean,
                                                          .stream = j->stream && sample.x != sample.y});
+}
+
+atl_grid atl_pixel_gate_grid(const atl_run_state *run, const atl_pixel_gate_op *op, int64_t most) {
+    int64_t least = atl_min(op->height, atl_ceil_div(LEAST_PIXELS, op->width));
+    return atl_run_split_columns(run, run->batch, op->height, 1, least, atl_max(least, most));
 }
 
 /* Few samples. */
 static void run_split(job *j) {
     const atl_run_state *run = j->run;
-    int64_t threads = atl_pool_threads(run->plan->engine->pool);
-    int64_t wanted = atl_ceil_div(TASKS_PER_THREAD * threads, run->batch);
-    j->strip_rows =
-        atl_min(j->op->strip_rows, atl_pixel_gate_rows(j->op, atl_max(SPLIT_PIXELS, run->plan->positions / wanted)));
-    j->strips = atl_ceil_div(j->op->height, j->strip_rows);
-    j->channel_group = atl_ceil_div(j->op->channels, wanted);
-    atl_run_tasks(run, pool_task, j, run->batch * j->strips);
-    atl_run_tasks(run, gate_task, j, run->batch * j->strips);
-    atl_run_tasks(run, scale_task, j, run->batch * channel_groups(j));
+    int64_t least = atl_max(1, TASK_FLOATS / run->plan->positions), channels = j->op->channels;
+    j->pool = atl_pixel_gate_grid(run, j->op, j->op->strip_rows);
+    j->scale = atl_run_split_columns(run, run->batch, channels, least, least, atl_round_up(channels, least));
+    atl_run_tasks(run, pool_task, j, atl_grid_tasks(&j->pool));
+    atl_run_tasks(run, gate_task, j, atl_grid_tasks(&j->pool));
+    atl_run_tasks(run, scale_task, j, atl_grid_tasks(&j->scale));
 }
 
 void atl_pixel_gate_run(const atl_run_state *run, const atl_pixel_gate_op *op) {

@@ -4,90 +4,91 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "demo.h"
+#include "embedded.h"
 #include "machine.h"
 
-enum { DEMO_IMAGE, DEMO_SIZE, DEMO_THREADS, DEMO_OUTPUT_DIR, DEMO_OPTION_COUNT };
+enum { DEMO_IMAGE, DEMO_SIZE, DEMO_HTML, DEMO_THREADS, DEMO_PATIENCE, DEMO_OPTION_COUNT };
 
-/* The photograph that Matplotlib brings as sample data. */
-static const char *const photographs[] = {
-    "/usr/share/matplotlib/mpl-data/sample_data/grace_hopper.jpg",
-    "/usr/share/matplotlib/sample_data/grace_hopper.jpg",
-    "/usr/share/matplotlib/mpl-data/sample_data/grace_hopper.png",
-};
+/* What the demo does, in runs of the denoising (two or three that are timed and one with the map, and the same of the table's
+ * layers that let all pixels meet) and in its oracles (those of all layers). */
+enum { RUNS = 6, ORACLES = 24 };
 
 static int read_options(const arguments *arguments, demo *demo) {
     int64_t threads = 0, size = 256;
+    demo->patience = 60;
     int code = argument_int(arguments, DEMO_THREADS, 1, 1024, &threads);
     if (code == DONE)
         code = argument_int(arguments, DEMO_SIZE, DEMO_MIN_SIZE, 2048, &size);
+    if (code == DONE)
+        code = argument_int(arguments, DEMO_PATIENCE, 1, 1000000, &demo->patience);
     if (code != DONE)
         return code;
-    const char *folder = argument_value(arguments, DEMO_OUTPUT_DIR);
-    folder = folder ? folder : ".";
-    if (snprintf(demo->output_path, sizeof demo->output_path, "%s/attention.png", folder) >=
-        (int)sizeof demo->output_path)
-        return wrong_usage("--output-dir: the path is too long");
-    if (access(folder, W_OK | X_OK) != 0)
-        return failed("%s: cannot be written: %s", demo->output_path, strerror(errno));
     demo->image_path = argument_value(arguments, DEMO_IMAGE);
+    demo->page_path = argument_value(arguments, DEMO_HTML);
+    if (!demo->page_path)
+        demo->page_path = "demo.html";
     demo->threads = (int)threads;
     demo->size = (int)size;
-    demo->size_given = argument_value(arguments, DEMO_SIZE) != NULL;
+    if (demo->image_path && same_file(demo->image_path, demo->page_path))
+        return wrong_usage("%s: --html names the same file as --image", demo->page_path);
     return DONE;
 }
 
-/* The named file; else the first sample photograph; else a picture drawn here. */
+/* The named file, or the photograph that the command brings. */
 static int get_picture(demo *demo) {
-    const char *path = demo->image_path;
-    for (size_t i = 0; !path && i < sizeof photographs / sizeof photographs[0]; i++)
-        if (access(photographs[i], R_OK) == 0)
-            path = photographs[i];
-    if (!path) {
-        snprintf(demo->source_name, sizeof demo->source_name,
-                 "drawn here, since no photograph was given or found "
-                 "(--image FILE.png|.jpg)");
-        return image_draw(512, &demo->source);
-    }
-    snprintf(demo->source_name, sizeof demo->source_name, "%s", path);
-    return image_read(path, &demo->source);
+    snprintf(demo->source_name, sizeof demo->source_name, "%s",
+             demo->image_path ? demo->image_path : "a cup of coffee (Rachel Michetti, CC0)");
+    if (demo->image_path)
+        return image_read(demo->image_path, &demo->source);
+    FILE *file = fmemopen((void *)(uintptr_t)embedded_photograph, embedded_photograph_size, "rb");
+    if (!file)
+        return failed("the photograph: %s", strerror(errno));
+    const int code = image_read_jpeg(file, "the photograph", &demo->source);
+    fclose(file);
+    return code;
 }
 
-/* Larger and larger samples until the time is no longer that of starting. The work grows with the fourth power. */
-static int estimate_time(demo *demo) {
+/* Seconds that the demo takes: what grows with the pairs of pixels, and with the pixels. */
+typedef struct estimate {
+    double pairs, pixels;
+} estimate;
+
+/* Larger and larger samples until the time is no longer that of starting. */
+static int estimate_time(const demo *demo, estimate *e) {
     for (int tried = 32; tried <= 256; tried *= 2) {
-        double time = 0;
-        if (demo_time_attention(demo, tried, &time) != DONE)
+        double run = 0, oracle = 0;
+        if (demo_time_denoising(demo, tried, &run, &oracle) != DONE)
             return FAILED;
-        const double ratio = (double)demo->size / tried;
-        demo->estimate = time * ratio * ratio * ratio * ratio;
-        if (time > 0.02)
+        const double ratio = pow((double)demo->size / tried, 2);
+        *e = (estimate){RUNS * run * ratio * ratio, ORACLES * oracle * ratio};
+        if (run > 0.02)
             break;
     }
     return DONE;
 }
 
-/* On a slow machine the default size becomes one that fits the user's patience; a size that was asked for stays. */
+/* The share of the pixels that takes `seconds`: the root of pairs r^2 + pixels r = seconds. */
+static double fitting_share(estimate e, double seconds) {
+    return 2 * seconds / (e.pixels + sqrt(e.pixels * e.pixels + 4 * e.pairs * seconds));
+}
+
+/* On a slow machine the picture becomes as small as the user's patience asks for. */
 static int fit_size(demo *demo) {
+    estimate e = {0};
     progress("estimating the time");
-    if (estimate_time(demo) != DONE)
-        return FAILED;
+    const int code = estimate_time(demo, &e);
     progress_clear();
-    /* One run is timed and one writes the map; the others that attend, and the oracle, take about as long together. */
-    const double seconds = 4 * demo->estimate;
-    if (seconds <= DEMO_PATIENCE)
+    const double seconds = e.pairs + e.pixels;
+    if (code != DONE || seconds <= (double)demo->patience)
+        return code;
+    const int fitting = (int)(demo->size * sqrt(fitting_share(e, (double)demo->patience))) / 16 * 16;
+    const int size = fitting < DEMO_MIN_SIZE ? DEMO_MIN_SIZE : fitting;
+    if (size >= demo->size)
         return DONE;
-    if (demo->size_given) {
-        printf("note: this will take about %.0f s\n", seconds);
-        return DONE;
-    }
-    const int fitting = (int)(demo->size * pow(DEMO_PATIENCE / seconds, 0.25)) / 16 * 16;
-    const int size = fitting < 32 ? 32 : fitting;
-    printf("note: %dx%d pixels would take about %.0f s here; the demo goes on with %dx%d (--size %d insists)\n",
-           demo->size, demo->size, seconds, size, size, demo->size);
-    demo->estimate *= pow((double)size / demo->size, 4);
+    printf("note: %dx%d pixels would take about %.0f s here; the demo goes on with %dx%d (--patience %.0f insists)\n",
+           demo->size, demo->size, seconds, size, size, ceil(seconds * 1.5));
     demo->size = size;
     return DONE;
 }
@@ -98,7 +99,9 @@ static int look_at_machine(demo *demo) {
     if (code != DONE)
         return code;
     snprintf(demo->isa, sizeof demo->isa, "%s", demo->machine.isa);
+    snprintf(demo->cpu, sizeof demo->cpu, "%s", demo->machine.cpu);
     demo->machine.isa = demo->isa;
+    demo->machine.cpu = demo->cpu;
     atl_engine_release(engine);
     return DONE;
 }
@@ -119,15 +122,13 @@ static void measure_machine(demo *demo) {
 static int prepare(const arguments *arguments, demo *demo) {
     int code = read_options(arguments, demo);
     if (code == DONE)
+        code = check_target(demo->page_path);
+    if (code == DONE)
         code = get_picture(demo);
     if (code == DONE)
         code = look_at_machine(demo);
     if (code != DONE)
         return code;
-    demo->weights = malloc(sizeof *demo->weights);
-    if (!demo->weights)
-        return failed("out of memory");
-    demo_weights_fill(demo->weights);
     printf("picture: ");
     print_text(demo->source_name);
     printf(", %dx%d\n", demo->source.width, demo->source.height);
@@ -145,10 +146,20 @@ static int prepare(const arguments *arguments, demo *demo) {
 
 static void demo_free(demo *demo) {
     demo_sample_free(&demo->sample);
-    free(demo->weights);
     free(demo->source.rgb);
     free(demo->map);
+    for (int i = 0; i < DEMO_PICTURES; i++)
+        free(demo->pictures[i].image.rgb);
     free(demo);
+}
+
+/* What the page shows, in words. */
+static void print_pictures(const demo *demo) {
+    printf("\npage: ");
+    print_text(demo->page_path);
+    printf("\n");
+    for (int i = 0; i < DEMO_PICTURES; i++)
+        printf("  %s: %s\n", demo->pictures[i].title, demo->pictures[i].text);
 }
 
 static int demo_main(const arguments *arguments) {
@@ -159,12 +170,13 @@ static int demo_main(const arguments *arguments) {
     if (code == DONE)
         code = demo_layers(demo);
     if (code == DONE)
-        code = demo_write_heatmap(demo);
-    if (code == DONE) {
-        printf("\nattention heat map of %d pixels: ", DEMO_MARKS);
-        print_text(demo->output_path);
-        printf("\n");
-    }
+        code = demo_denoise(demo);
+    if (code == DONE)
+        code = demo_draw_attention(demo);
+    if (code == DONE)
+        code = demo_write_page(demo);
+    if (code == DONE)
+        print_pictures(demo);
     if (code == DONE && demo->wrong)
         code = failed("demo: an error is larger than float32 allows: please report it with the lines above");
     demo_free(demo);
@@ -172,28 +184,29 @@ static int demo_main(const arguments *arguments) {
 }
 
 static const option_spec options[DEMO_OPTION_COUNT] = {
-    [DEMO_IMAGE] =
-        {"image", "FILE", 0,
-         "A PNG or JPEG picture. Default: Matplotlib's sample photograph where it is installed, else a drawn "
-         "picture."},
+    [DEMO_IMAGE] = {"image", "FILE", 0, "A PNG or JPEG picture. Default: a photograph that the command brings."},
     [DEMO_SIZE] = {"size", "S", 0,
-                   "The picture's centre is resampled to S x S pixels, 16 to 2048. Default 256, less where that would "
-                   "take longer than a minute."},
+                   "The picture's centre is resampled to S x S pixels, 16 to 2048. Default 256. Where that would take "
+                   "longer than --patience says, it becomes less, with a notice."},
+    [DEMO_HTML] = {"html", "FILE", 0, "The page to write. Default demo.html."},
     [DEMO_THREADS] = {"threads", "T", 0, "Threads, 1 to 1024. Default as in attentile run."},
-    [DEMO_OUTPUT_DIR] = {"output-dir", "DIR", 0, "Where attention.png goes. Default: the current folder."},
+    [DEMO_PATIENCE] = {"patience", "SECONDS", 0, "How long the demo may take. Default 60."},
 };
 
 const command_spec demo_command = {
     .name = "demo",
-    .summary = "Run every layer over a photograph: time, memory, error, a heat map.",
+    .summary = "Run every layer over a photograph, then denoise it by attention; writes a page.",
     .options = options,
     .option_count = DEMO_OPTION_COUNT,
     .details =
-        "Every kind of layer reads 64 channels made of the photograph. A table tells the time, what the machine's\n"
-        "multiply-adds and memory would allow, the memory used beside that of the matrix of all pairs, and the\n"
-        "error against a float64 computation. Spatial self-attention lets every pixel attend to the pixels that\n"
-        "look like it: the attention of a few is drawn in attention.png. The other weights are random.\n",
+        "Every kind of layer, with random weights, reads 64 channels made of the photograph. A table tells the time,\n"
+        "what the machine's multiply-adds and memory would allow, the memory used beside that of the matrix of all\n"
+        "pairs, and the error against a float64 computation. Then noise is added to the photograph, and a non-local\n"
+        "block removes it: every pixel becomes the mean of all pixels, weighted by how alike the patches around them\n"
+        "are (non-local means). The page, one HTML file that needs nothing else, shows the pictures, where a few "
+        "pixels\n"
+        "look, the table and the machine.\n",
     .examples = "  attentile demo\n"
-                "  attentile demo --image photo.jpg --size 128 --output-dir pictures\n",
+                "  attentile demo --image photo.jpg --size 128 --html photo.html\n",
     .run = demo_main,
 };

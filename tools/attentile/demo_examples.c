@@ -4,17 +4,16 @@
 
 #include "demo.h"
 
-/* Scales keep the logits of random weights small, which these inputs would make large: then there is nothing to average. */
 static const demo_example examples[] = {
     {"se", "hidden=4", 1, 0, 0},
     {"cbam-channel", "hidden=4", 1, 0, 0},
     {"cbam-spatial", "k=7", 1, 0, 0},
     {"cbam-res", "out=64 k=3 sa=7 hidden=4", 1, 0, 0},
     {"sk", "m=2 groups=32 d=32", 1, 0, 0},
-    {"self-attention-spatial", NULL, 1, 0, 1},
+    {"self-attention-spatial", "d=8", 1, 0, 1},
     {"self-attention-channel", "out=64", 1, 0, 0},
-    {"non-local", "inner=32 sub=1 set.scale=0.001", 1, 0, 1},
-    {"multi-head", "set.num_heads=8 set.scale=0.001", 2, 1, 1}, /* each pixel is a token */
+    {"non-local", "inner=32 sub=1", 1, 0, 1},
+    {"multi-head", "set.num_heads=8", 2, 1, 1}, /* each pixel is a token */
 };
 
 const demo_example *demo_find_example(const char *kind) {

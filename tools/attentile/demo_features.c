@@ -5,54 +5,22 @@
  *      0- 2  red, green, blue in 0..1
  *      3- 4  row and column in 0..1
  *      5     one: gives a projection without bias a constant
- *      6     minus the squared length of the pixel's attention feature, see demo_weights_fill
- *      7-21  local mean of red, green, blue in squares of radius 1, 2, 4, 8, 16
- *     22-36  local standard deviation, likewise
- *     37-42  gradient of red, green, blue along columns, then along rows
- *     43-48  products of two colours
- *     49-56  luminance less that of each of the eight neighbours
- *     57-63  luminance, saturation, red-green, yellow-blue, distance from the centre, two waves along row and column
+ *      6-20  local mean of red, green, blue in squares of radius 1, 2, 4, 8, 16
+ *     21-35  local standard deviation, likewise
+ *     36-41  gradient of red, green, blue along columns, then along rows
+ *     42-47  products of two colours
+ *     48-55  luminance less that of each of the eight neighbours
+ *     56-63  luminance, saturation, red-green, yellow-blue, distance from the centre, waves along row, column and diagonal
  */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "demo.h"
 
-enum {
-    RED,
-    ROW = 3,
-    COLUMN,
-    ONE,
-    NORM,
-    MEAN,
-    WIDE = MEAN + 12,
-    DEVIATION = 22,
-    GRADIENT = 37,
-    PRODUCT = 43,
-    NEIGHBOUR = 49,
-    REST = 57
-};
-enum { RADII = 5, FEATURES = DEMO_HEAD_DIM - 1 };
+enum { RED, ROW = 3, COLUMN, ONE, MEAN, DEVIATION = 21, GRADIENT = 36, PRODUCT = 42, NEIGHBOUR = 48, REST = 56 };
+enum { RADII = 5 };
 static const int radii[RADII] = {1, 2, 4, 8, 16};
 static const float luminance_of[3] = {0.299f, 0.587f, 0.114f};
-
-/*
- * The attention feature f of a pixel is linear in its channels: colour, position, and the luminance around it at two
- * scales. With q = (2f, 1) and k = (f, -|f|^2) the logits are q_i.k_j = |f_i|^2 - |f_i - f_j|^2, and the softmax over j
- * does not see |f_i|^2: a pixel attends to the pixels that look like it and are not too far.
- */
-static void feature_weights(float weights[FEATURES][DEMO_CHANNELS]) {
-    const float colour = 9.0f, position = 2.0f, around = 5.0f;
-    memset(weights, 0, sizeof(float) * FEATURES * DEMO_CHANNELS);
-    for (int c = 0; c < 3; c++) {
-        weights[c][RED + c] = colour;
-        weights[5][DEMO_LOCAL_COLOUR + c] = around * luminance_of[c];
-        weights[6][WIDE + c] = around * luminance_of[c];
-    }
-    weights[3][ROW] = position;
-    weights[4][COLUMN] = position;
-}
 
 static int clamp_to(int value, int size) {
     return value < 0 ? 0 : value >= size ? size - 1 : value;
@@ -131,25 +99,9 @@ static void fill_pixel(demo_sample *s, int row, int column) {
     const float most = fmaxf(rgb[0], fmaxf(rgb[1], rgb[2])), least = fminf(rgb[0], fminf(rgb[1], rgb[2]));
     const float rest[] = {
         luminance_at(s, row, column), most - least,    rgb[0] - rgb[1], 0.5f * (rgb[0] + rgb[1]) - rgb[2],
-        hypotf(u - 0.5f, v - 0.5f),   sinf(25.0f * v), sinf(25.0f * u)};
+        hypotf(u - 0.5f, v - 0.5f),   sinf(25.0f * v), sinf(25.0f * u), sinf(25.0f * (u + v))};
     for (int k = 0; k < DEMO_CHANNELS - REST; k++)
         x[(REST + k) * n] = rest[k];
-}
-
-/* Minus the squared length of the attention feature. */
-static void fill_norm(demo_sample *s) {
-    float weights[FEATURES][DEMO_CHANNELS];
-    feature_weights(weights);
-    for (int64_t i = 0; i < s->positions; i++) {
-        float sum = 0;
-        for (int f = 0; f < FEATURES; f++) {
-            float feature = 0;
-            for (int c = 0; c < DEMO_CHANNELS; c++)
-                feature += weights[f][c] != 0 ? weights[f][c] * s->x[c * s->positions + i] : 0;
-            sum += feature * feature;
-        }
-        s->x[NORM * s->positions + i] = -sum;
-    }
 }
 
 int demo_sample_make(const image *source, int size, demo_sample *sample) {
@@ -170,7 +122,6 @@ int demo_sample_make(const image *source, int size, demo_sample *sample) {
         for (int column = 0; column < size; column++)
             fill_neighbours(sample, row, column);
     fill_local(sample, scratch);
-    fill_norm(sample);
     free(scratch);
     return DONE;
 }
@@ -179,37 +130,4 @@ void demo_sample_free(demo_sample *sample) {
     free(sample->picture.rgb);
     free(sample->x);
     *sample = (demo_sample){0};
-}
-
-static atl_tensor matrix(const char *name, const float *data, int rows, int columns) {
-    return (atl_tensor){.name = name, .data = data, .dtype = ATL_F32, .rank = 2, .shape = {rows, columns}};
-}
-
-static void describe(demo_weights *w) {
-    w->tensors[0] = matrix("query_conv.weight", w->query, DEMO_HEAD_DIM, DEMO_CHANNELS);
-    w->tensors[1] = matrix("key_conv.weight", w->key, DEMO_HEAD_DIM, DEMO_CHANNELS);
-    w->tensors[2] = matrix("value_conv.weight", w->value, DEMO_CHANNELS, DEMO_CHANNELS);
-    w->tensors[3] = (atl_tensor){.name = "gamma", .data = &w->gamma, .dtype = ATL_F32, .rank = 0};
-    atl_layer_desc_init(&w->desc);
-    w->desc.kind = "self-attention-spatial";
-    w->desc.tensors = w->tensors;
-    w->desc.tensor_count = 4;
-}
-
-/* Query and key as above; the value is x itself and gamma 1, so that y - x is the mean of what a pixel attends to. */
-void demo_weights_fill(demo_weights *w) {
-    float features[FEATURES][DEMO_CHANNELS];
-    feature_weights(features);
-    memset(w, 0, sizeof *w);
-    for (int f = 0; f < FEATURES; f++)
-        for (int c = 0; c < DEMO_CHANNELS; c++) {
-            w->key[f * DEMO_CHANNELS + c] = features[f][c];
-            w->query[f * DEMO_CHANNELS + c] = 2.0f * features[f][c];
-        }
-    w->query[FEATURES * DEMO_CHANNELS + ONE] = 1.0f;
-    w->key[FEATURES * DEMO_CHANNELS + NORM] = 1.0f;
-    for (int c = 0; c < DEMO_CHANNELS; c++)
-        w->value[c * DEMO_CHANNELS + c] = 1.0f;
-    w->gamma = 1.0f;
-    describe(w);
 }

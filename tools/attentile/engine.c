@@ -2,11 +2,15 @@
 #include "command.h"
 
 int engine_open(int threads, atl_engine **engine, atl_engine_info *info) {
-    atl_error error;
     atl_engine_options options;
     atl_engine_options_init(&options);
     options.threads = threads;
-    const atl_status status = atl_engine_create(&options, engine, &error);
+    return engine_open_with(&options, engine, info);
+}
+
+int engine_open_with(const atl_engine_options *options, atl_engine **engine, atl_engine_info *info) {
+    atl_error error;
+    const atl_status status = atl_engine_create(options, engine, &error);
     if (status != ATL_OK) {
         failed("%s", error.message);
         return status == ATL_INVALID_ARGUMENT ? WRONG_USAGE : FAILED; /* a wrong ATTENTILE_ variable */

@@ -11,10 +11,10 @@ typedef struct image {
     uint8_t *rgb; /* freed with free() */
 } image;
 
-/* Reads a PNG or JPEG file of any colour type; transparency is laid on white. DONE, or FAILED after a message. */
+/* Reads a PNG or JPEG file of any colour type and depth; transparency is laid on white. DONE, or FAILED after a message. */
 int image_read(const char *path, image *picture);
-/* Writes a PNG file whole or not at all. */
-int image_write_png(const char *path, const image *picture);
+/* The bytes of a PNG file, freed by the caller; `path` is for messages. */
+int image_encode_png(const image *picture, const char *path, uint8_t **bytes, size_t *size);
 
 /* The decoders, each in its own file: `file` is open at its first byte, `path` is for messages. */
 int image_read_png(FILE *file, const char *path, image *picture);
@@ -26,8 +26,5 @@ int image_allocate(image *picture, int64_t width, int64_t height, const char *pa
 /* Cuts the largest centred square out of `from` and resamples it to size x size: area averages when it shrinks,
  * bilinear when it grows. */
 int image_square(const image *from, int size, image *to);
-
-/* A picture drawn here, for machines without a photograph: shaded spheres over bands. */
-int image_draw(int size, image *picture);
 
 #endif

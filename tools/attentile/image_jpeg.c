@@ -5,6 +5,8 @@
 
 #include <jpeglib.h>
 
+#include <jerror.h>
+
 #include "command.h"
 #include "image.h"
 
@@ -14,6 +16,7 @@ typedef struct decoder {
     struct jpeg_error_mgr errors;
     jmp_buf escape;
     char message[JMSG_LENGTH_MAX];
+    int cut; /* the file ends early: the rest of the picture is grey */
 } decoder;
 
 static void on_error(j_common_ptr jpeg) {
@@ -26,6 +29,7 @@ static void on_error(j_common_ptr jpeg) {
 static void on_message(j_common_ptr jpeg) {
     decoder *d = jpeg->client_data;
     jpeg->err->format_message(jpeg, d->message);
+    d->cut |= jpeg->err->msg_code == JWRN_JPEG_EOF;
 }
 
 /* Adobe's files hold inverted CMYK. */
@@ -68,6 +72,8 @@ static int decode(decoder *d, FILE *file, const char *path, image *picture) {
     jpeg_start_decompress(&d->jpeg);
     read_rows(d, picture);
     jpeg_finish_decompress(&d->jpeg);
+    if (d->cut)
+        return failed("%s: broken JPEG: the file ends early", path);
     if (d->errors.num_warnings > 0)
         warning("%s: %s", path, d->message);
     return DONE;

@@ -1,27 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <png.h>
 #include <stdlib.h>
-#include <string.h>
-
-#include <attentile/io.h>
 
 #include "command.h"
 #include "image.h"
 
+/* libpng says "Read Error" of a file that is cut. */
+static int broken(const char *path, FILE *file, const png_image *png) {
+    return failed("%s: broken PNG: %s", path, feof(file) ? "the file ends early" : png->message);
+}
+
 int image_read_png(FILE *file, const char *path, image *picture) {
     png_image png = {.version = PNG_IMAGE_VERSION};
     if (!png_image_begin_read_from_stdio(&png, file))
-        return failed("%s: broken PNG: %s", path, png.message);
+        return broken(path, file, &png);
     png.format = PNG_FORMAT_RGB;
+    png.flags |= PNG_IMAGE_FLAG_16BIT_sRGB; /* where the file does not say otherwise: nobody means linear */
     int code = image_allocate(picture, png.width, png.height, path);
     const png_color white = {255, 255, 255};
     if (code == DONE && !png_image_finish_read(&png, &white, picture->rgb, 0, NULL))
-        code = failed("%s: broken PNG: %s", path, png.message);
+        code = broken(path, file, &png);
     png_image_free(&png);
     return code;
 }
 
-static int encode(const image *picture, const char *path, uint8_t **bytes, size_t *size) {
+int image_encode_png(const image *picture, const char *path, uint8_t **bytes, size_t *size) {
     png_image png = {.version = PNG_IMAGE_VERSION,
                      .width = (png_uint_32)picture->width,
                      .height = (png_uint_32)picture->height,
@@ -30,30 +33,10 @@ static int encode(const image *picture, const char *path, uint8_t **bytes, size_
     *bytes = malloc(needed);
     if (!*bytes)
         return failed("%s: out of memory", path);
-    if (!png_image_write_to_memory(&png, *bytes, &needed, 0, picture->rgb, 0, NULL))
+    if (!png_image_write_to_memory(&png, *bytes, &needed, 0, picture->rgb, 0, NULL)) {
+        free(*bytes);
         return failed("%s: the picture cannot be encoded: %s", path, png.message);
+    }
     *size = needed;
     return DONE;
-}
-
-int image_write_png(const char *path, const image *picture) {
-    atl_error error;
-    atl_file *file = NULL;
-    uint8_t *bytes = NULL;
-    size_t size = 0;
-    int code = encode(picture, path, &bytes, &size);
-    if (code == DONE) {
-        atl_status status = atl_file_create(path, &file, &error);
-        if (status == ATL_OK)
-            status = atl_file_write(file, bytes, size, &error);
-        if (status == ATL_OK) {
-            status = atl_file_commit(file, &error);
-            file = NULL;
-        }
-        atl_file_discard(file);
-        if (status != ATL_OK)
-            code = failed("%s", error.message);
-    }
-    free(bytes);
-    return code;
 }

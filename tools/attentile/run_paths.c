@@ -23,8 +23,7 @@ static const char *name_of(const char *path) {
     return slash ? slash + 1 : path;
 }
 
-/* Whether two paths are one file, or would be one once written. */
-static int same_file(const char *a, const char *b) {
+int same_file(const char *a, const char *b) {
     struct stat sa, sb;
     char fa[2048], fb[2048];
     const int a_exists = stat(a, &sa) == 0, b_exists = stat(b, &sb) == 0;
@@ -37,8 +36,7 @@ static int same_file(const char *a, const char *b) {
     return stat(fa, &sa) == 0 && stat(fb, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
 }
 
-/* Found out before the work is done, by beginning such a file; what changes meanwhile is still an error later. */
-static int check_target(const char *path) {
+int check_target(const char *path) {
     atl_error error;
     atl_file *file;
     if (atl_file_create(path, &file, &error) != ATL_OK)

@@ -3,8 +3,9 @@
 # What has to be on the machine, for tools/quickstart and tools/test: found by what the build needs of it (a command,
 # a pkg-config module, a file), not by asking the package manager, so that a meson from pip counts as well as one from apt.
 
-# Debian's and Ubuntu's name | run (to build and run), test, optional, python (the Python package's tests) or emulated (other
-# machines, for the long tests), these two optional as well | what for | how to find it
+# Debian's and Ubuntu's name | kind | what for | how to find it. Kinds: run (to build and run), test; and those without which the
+# rest works: python (the Python package's tests), browser (to look at the demo's page), installed (tests of what is installed:
+# shells, pages, CMake, JSON), package (Debian's packages, for the long tests), emulated (other machines, likewise), fuzz (likewise).
 packages=(
     "gcc|run|the C compiler|have_command ${CC:-cc}"
     "libc6-dev|run|the C library's headers|have_libc_headers"
@@ -15,7 +16,6 @@ packages=(
     "libjansson-dev|run|JSON that the command prints|have_module jansson"
     "libpng-dev|run|PNG pictures of the demo|have_module libpng"
     "libjpeg-dev|run|JPEG pictures of the demo|have_module libjpeg"
-    "python-matplotlib-data|optional|the demo's sample photograph|have_photograph"
     "libcriterion-dev|test|the test framework|have_module criterion"
     "python3|test|sums up the test results|have_command python3"
     "g++|run|the C++ compiler, for attentile bench|have_command ${CXX:-c++}"
@@ -23,6 +23,22 @@ packages=(
     "python3-numpy|python|the Python package|have_python_module numpy"
     "python3-pytest|python|its tests|have_python_module pytest"
     "python3-venv|python|a virtual environment to install its wheel in|have_python_module ensurepip"
+    "clang|fuzz|the fuzz targets' compiler|have_command clang"
+    "libclang-rt-dev|fuzz|libFuzzer and clang's sanitizers|have_fuzzer"
+    "libomp-dev|fuzz|clang's OpenMP|have_clang_openmp"
+    "cmake|installed|a program that finds the library with CMake|have_command cmake"
+    "bash-completion|installed|completion in bash|test -e /usr/share/bash-completion/bash_completion"
+    "zsh|installed|completion in zsh|have_command zsh"
+    "fish|installed|completion in fish|have_command fish"
+    "mandoc|installed|checks the manual pages|have_command mandoc"
+    "python3-jsonschema|installed|checks the command's JSON|have_python_module jsonschema"
+    "dpkg-dev|package|builds Debian packages|have_command dpkg-buildpackage"
+    "debhelper|package|their rules|have_command dh"
+    "lintian|package|checks them|have_command lintian"
+    "meson|package|Debian's own, on which they depend|have_debian meson"
+    "ninja-build|package|likewise|have_debian ninja-build"
+    "chromium|browser|looks at the demo's page|have_chromium"
+    "chromium-driver|browser|steers it|have_command chromedriver"
     "qemu-user|emulated|other processors: old ones, and ARM64|have_command qemu-aarch64"
     "gcc-aarch64-linux-gnu|emulated|the cross compiler for ARM64|have_command aarch64-linux-gnu-gcc"
     "libc6-dev-arm64-cross|emulated|its C library|test -e /usr/aarch64-linux-gnu/lib/libc.a"
@@ -40,8 +56,25 @@ have_python_module() {
     have_command python3 && python3 -c "import $1" 2>/dev/null
 }
 
+have_debian() {
+    dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q ' installed$'
+}
+
 have_libc_headers() {
     have_command "${CC:-cc}" && echo '#include <stdlib.h>' | "${CC:-cc}" -E - >/dev/null 2>&1
+}
+
+# What clang compiles and links a fuzz target with.
+clang_links() {
+    have_command clang && echo "$1" | clang -x c "${@:2}" - -o /dev/null 2>/dev/null
+}
+
+have_fuzzer() {
+    clang_links 'int LLVMFuzzerTestOneInput(void) { return 0; }' -fsanitize=fuzzer,address,undefined
+}
+
+have_clang_openmp() {
+    clang_links $'#include <omp.h>\nint main(void) { return omp_get_num_threads() < 0; }' -fopenmp
 }
 
 have_meson() {
@@ -55,13 +88,8 @@ have_ninja() {
     have_command ninja || have_command ninja-build || have_command samu
 }
 
-have_photograph() {
-    local file
-    for file in /usr/share/matplotlib/mpl-data/sample_data/grace_hopper.{jpg,png} \
-        /usr/share/matplotlib/sample_data/grace_hopper.jpg; do
-        [[ -r $file ]] && return
-    done
-    return 1
+have_chromium() {
+    have_command chromium || have_command chromium-browser || have_command google-chrome
 }
 
 # find_missing KIND... sets `missing` to the packages of these kinds that were not found, and says what they are for.
@@ -99,14 +127,14 @@ apt_install() {
 }
 
 # ensure_packages INSTALL KIND...: with INSTALL=yes installs what is missing; 1 when something required still is.
-# Packages of the kinds `optional`, `python` and `emulated` may stay away.
+# Packages of other kinds than `run` and `test` may stay away.
 ensure_packages() {
     local install=$1 required=() others=() kind missing_list
     shift
     for kind in "$@"; do
         case $kind in
-        optional | python | emulated) others+=("$kind") ;;
-        *) required+=("$kind") ;;
+        run | test) required+=("$kind") ;;
+        *) others+=("$kind") ;;
         esac
     done
     missing_list=$(find_missing "${required[@]}")
@@ -124,12 +152,13 @@ ensure_packages() {
             return 1
         fi
     fi
-    ((${#others[@]})) || return 0
-    missing_list=$(find_missing "${others[@]}")
-    if [[ -n $missing_list && $install == yes ]]; then
-        printf 'Missing, but not required:\n%s\n' "$missing_list"
-        find_missing "${others[@]}" >/dev/null
-        apt_install "${missing[@]}" || echo "Going on without."
-    fi
+    for kind in "${others[@]}"; do # one by one: a system may have no package of a name, and apt then installs nothing
+        missing_list=$(find_missing "$kind")
+        if [[ -n $missing_list && $install == yes ]]; then
+            printf 'Missing, but not required:\n%s\n' "$missing_list"
+            find_missing "$kind" >/dev/null
+            apt_install "${missing[@]}" || echo "Going on without."
+        fi
+    done
     return 0
 }
