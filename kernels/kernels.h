@@ -89,19 +89,21 @@ typedef struct atl_attend_state {
 } atl_attend_state;
 
 /* Adds up to ATL_BLOCK keys to the state of nr queries: scores s = K^T q, weights 2^(s - max), out = V weights. q is
- * [d][nr], times log2(e) and the scale of the logits; k and v are rows of a panel: [d][ATL_PANEL_ROW] and
- * [c][ATL_PANEL_ROW]. Scores and weights are left behind, [keys][nr] each.
+ * [d][nr], times log2(e) and the scale of the logits; k and v are rows of a panel, [d][ATL_PANEL_ROW] and
+ * [c][ATL_PANEL_ROW], or rows of keys, [keys][k_row] and [keys][v_row]. Scores and weights are left behind, [keys][nr] each.
  * `bias` [keys][nr], unless NULL, is added to the scores of keys from bias_from on; earlier rows of it are not read. Where it
  * is -inf, the key is excluded for that query, whatever it holds: weight 0. Where it is +inf, the score is 0, whatever the
  * key holds. With `careful` the values of excluded keys may be anything and change nothing; without it they are finite. */
 typedef struct atl_attend_args {
     const float *q, *k, *v;
     int64_t d, c, keys;
-    int64_t lanes; /* queries that exist: the first of nr; what is computed of the others means nothing */
+    int64_t lanes;        /* queries that exist: the first of nr; what is computed of the others means nothing */
+    int64_t k_row, v_row; /* both 0 for rows of a panel */
     atl_attend_state state;
     float *scores, *weights; /* may be the same */
     const float *bias;
     int64_t bias_from;
+    int bias_excludes;  /* 0 promises that all of it is finite */
     int careful;        /* the excluded are marked in the weights as -1 */
     const float *ahead; /* a hint: with each key, what lies ahead_step floats further on is fetched; or NULL */
     int64_t ahead_step;
@@ -137,10 +139,11 @@ typedef struct atl_affine {
 } atl_affine;
 
 /* y[r*y_stride + i] = gamma * z + x[r*x_stride + i] with z = out[r][i] / sum[i], and `affine` of it, for the first n of nr
- * queries. y == x allowed. With x NULL: z alone, zeros positive, no gamma and no affine. `stream` writes 32 queries at a time
- * past the caches: y and y_stride are then multiples of a cache line. */
+ * queries. y == x allowed. With x NULL: z alone, zeros positive, no gamma and no affine; y == out allowed then, y_stride being
+ * nr. `stream` writes 32 queries at a time past the caches: y and y_stride are then multiples of a cache line. */
 typedef void atl_finish_fn(int64_t nr, int64_t c, int64_t n, float gamma, const atl_affine *affine,
-                           atl_attend_state state, const float *x, int64_t x_stride, float *y, int64_t y_stride, int stream);
+                           atl_attend_state state, const float *x, int64_t x_stride, float *y, int64_t y_stride,
+                           int stream);
 
 /* Rows of the attention map: map[i*stride + j] = 2^(s - max[i]) * inverse[i] with s = q_i . k_j, for `rows` queries i and
  * `keys` <= ATL_BLOCK keys j. q is scaled as for attend and packed [ceil(rows/mr)][d][mr], k rows of a panel. No score

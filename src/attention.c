@@ -34,7 +34,13 @@ typedef struct tensor {
     int64_t sizes[4], steps[4], extent;
 } tensor;
 
-enum { QUERY, KEY, VALUE, OUTPUT, TENSORS };
+enum {
+    QUERY = ATL_VIEW_QUERY,
+    KEY = ATL_VIEW_KEY,
+    VALUE = ATL_VIEW_VALUE,
+    OUTPUT = ATL_VIEW_OUTPUT,
+    TENSORS = ATL_VIEWS
+};
 
 static tensor make_tensor(const char *name, const float *data, const atl_attention_args *a, int64_t positions,
                           int64_t dim, const atl_attention_strides *s) {
@@ -161,13 +167,36 @@ static atl_status check_overlap(const atl_run_state *run, const atl_attention_ar
 
 /* ---- plan ---- */
 
+enum { MANY_QUERIES = 1024 };
+
 static const atl_kind attention_kind = {.name = "attention", .takes_key = 1};
 
-static atl_status plan_view(atl_plan *plan, atl_source source, const tensor *t, atl_panels *panels, atl_view_op *view,
-                            atl_error *error) {
-    *view = (atl_view_op){source, t->sizes[1], t->sizes[2], t->sizes[3], t->steps[1], t->steps[2], t->steps[3], {0}};
-    atl_status status = atl_panels_reserve(plan, view->heads * view->dim, view->positions, panels, error);
-    view->panels = *panels;
+/* Whether attention is to read a tensor, or to write it, where it lies: features have to be side by side. The rows of many
+ * queries read those of keys so often that these had better be side by side, too. */
+static int suits(const tensor *t, int64_t queries) {
+    int64_t dim = t->sizes[3], position = t->steps[2];
+    return t->steps[3] == 1 && position > 0 && (position < 2 * dim || queries <= MANY_QUERIES);
+}
+
+/* How the op gets at the tensors: where they lie, or by way of panels. */
+static atl_status plan_views(atl_plan *plan, const tensor tensors[TENSORS], int map, atl_error *error) {
+    static const atl_source sources[TENSORS] = {ATL_SOURCE_X, ATL_SOURCE_KEY, ATL_SOURCE_VALUE, ATL_SOURCE_PANELS};
+    atl_view_op *views = plan->op.attention.views;
+    atl_attend_op *op = &plan->op.attention.attend;
+    atl_panels *const panels[TENSORS] = {&op->q, &op->k, &op->v, &op->to};
+    int in_place = !map;
+    for (int i = 0; i < TENSORS; i++) {
+        const tensor *t = &tensors[i];
+        views[i] = (atl_view_op){sources[i],  t->sizes[1], t->sizes[2], t->sizes[3],
+                                 t->steps[1], t->steps[2], t->steps[3], {0}};
+        in_place = in_place && suits(t, tensors[QUERY].sizes[2]);
+    }
+    op->tensors = in_place ? views : NULL;
+    atl_status status = ATL_OK;
+    for (int i = 0; status == ATL_OK && !in_place && i < TENSORS; i++) {
+        status = atl_panels_reserve(plan, views[i].heads * views[i].dim, views[i].positions, panels[i], error);
+        views[i].panels = *panels[i];
+    }
     return status;
 }
 
@@ -192,13 +221,7 @@ static atl_status make_plan(atl_plan *plan, const atl_attention_args *a, const t
                           .masked = 1,
                           .causal = a->causal,
                           .blind_zero = a->mask_zero};
-    atl_status status = plan_view(plan, ATL_SOURCE_X, &t[QUERY], &op->q, &plan->op.attention.query, error);
-    if (status == ATL_OK)
-        status = plan_view(plan, ATL_SOURCE_KEY, &t[KEY], &op->k, &plan->op.attention.key, error);
-    if (status == ATL_OK)
-        status = plan_view(plan, ATL_SOURCE_VALUE, &t[VALUE], &op->v, &plan->op.attention.value, error);
-    if (status == ATL_OK)
-        status = plan_view(plan, ATL_SOURCE_PANELS, &t[OUTPUT], &op->to, &plan->op.attention.output, error);
+    atl_status status = plan_views(plan, t, a->map != NULL, error);
     if (status == ATL_OK)
         status = atl_attend_plan(plan, op, error);
     if (status == ATL_OK &&
@@ -212,12 +235,13 @@ static atl_status make_plan(atl_plan *plan, const atl_attention_args *a, const t
 /* ---- run ---- */
 
 static void run_wave(const atl_run_state *run) {
-    const atl_plan *plan = run->plan;
-    atl_view_run(run, &plan->op.attention.query);
-    atl_view_run(run, &plan->op.attention.key);
-    atl_view_run(run, &plan->op.attention.value);
-    atl_attend_run(run, &plan->op.attention.attend);
-    atl_view_run(run, &plan->op.attention.output);
+    const atl_view_op *views = run->plan->op.attention.views;
+    const atl_attend_op *op = &run->plan->op.attention.attend;
+    for (int i = 0; i < ATL_VIEW_OUTPUT && !op->tensors; i++)
+        atl_view_run(run, &views[i]);
+    atl_attend_run(run, op);
+    if (!op->tensors)
+        atl_view_run(run, &views[ATL_VIEW_OUTPUT]);
 }
 
 static atl_status size_map(atl_run_state *run, const atl_attention_args *a, atl_error *error) {

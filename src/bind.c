@@ -6,6 +6,7 @@
 #include "error.h"
 #include "layer.h"
 #include "memory.h"
+#include "nearest.h"
 #include "text.h"
 
 /* ---- shapes ---- */
@@ -173,13 +174,89 @@ static atl_status convert(const atl_layer_desc *desc, const weight *w, float **o
     return ATL_OK;
 }
 
+/* ---- weights that are missing ---- */
+
+static int layer_reads(const atl_layer *layer, const atl_layer_desc *desc, const atl_tensor *tensor) {
+    atl_weight_name name;
+    for (const atl_weight_spec *spec = layer->kind->weights; spec->name; spec++)
+        for (int copy = 0; copy < (atl_weight_is_indexed(spec) ? layer->copies : 1); copy++)
+            if (atl_find_weight(desc, spec, copy, &name) == tensor)
+                return 1;
+    return 0;
+}
+
+/* How long another prefix is under which a tensor has the missing name, -1 where it is none. */
+static int prefix_of(const char *tensor, const char *missing) {
+    const size_t whole = tensor ? strlen(tensor) : 0, length = strlen(missing);
+    if (whole < length || whole - length > 128 || strcmp(tensor + whole - length, missing) != 0)
+        return -1;
+    return whole == length || tensor[whole - length - 1] == '.' ? (int)(whole - length) : -1;
+}
+
+/* The name under the prefix that may be the missing one misspelt, or NULL. */
+static const char *misspelt(const atl_layer *layer, const atl_layer_desc *desc, const char *missing) {
+    const size_t skip = strlen(atl_prefix(desc));
+    atl_nearest nearest = atl_nearest_to(missing);
+    for (size_t i = 0; i < desc->tensor_count; i++) {
+        const char *name = desc->tensors[i].name;
+        atl_nearest nearer = nearest;
+        if (!name || strncmp(name, atl_prefix(desc), skip) != 0 || prefix_of(name, missing) >= 0)
+            continue;
+        atl_nearest_show(&nearer, name + skip);
+        if (nearer.name != nearest.name && nearer.distance > 0 && !layer_reads(layer, desc, &desc->tensors[i]))
+            nearest = nearer;
+    }
+    return nearest.name;
+}
+
+/* Whether any weight of the layer is under the prefix. */
+static int anything_there(const atl_layer *layer, const atl_layer_desc *desc) {
+    atl_weight_name name;
+    for (const atl_weight_spec *spec = layer->kind->weights; spec->name; spec++)
+        if (atl_find_weight(desc, spec, 0, &name))
+            return 1;
+    return 0;
+}
+
+/* Another prefix under which the missing name is; its length in *length. NULL when there is none. */
+static const char *other_prefix(const atl_layer_desc *desc, const char *missing, int *length) {
+    for (size_t i = 0; i < desc->tensor_count; i++) {
+        const char *name = desc->tensors[i].name;
+        *length = prefix_of(name, missing);
+        if (*length >= 0 &&
+            ((size_t)*length != strlen(atl_prefix(desc)) || strncmp(name, atl_prefix(desc), (size_t)*length)))
+            return name;
+    }
+    return NULL;
+}
+
+/* Says what may have been meant: a name that resembles the missing one, another prefix, another kind of layer. */
+static atl_status fail_missing(const atl_layer *layer, const atl_layer_desc *desc, const char *name, atl_error *error) {
+    const char *prefix = atl_prefix(desc), *kind = layer->kind->name, *other_kind;
+    int length;
+    const char *elsewhere = other_prefix(desc, name, &length);
+    /* With the wrong prefix whatever resembles the name is there by chance. */
+    const char *instead = elsewhere && !anything_there(layer, desc) ? NULL : misspelt(layer, desc, name);
+    if (instead)
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: missing (%s needs it; did you mean '%s%s'?)", prefix, name,
+                        kind, prefix, instead);
+    if (elsewhere)
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: missing (%s needs it; with the prefix '%.*s' it is there)",
+                        prefix, name, kind, length, elsewhere);
+    if (atl_recognize(desc, &other_kind, NULL) == ATL_OK)
+        return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: missing (%s needs it; the names there are those of %s)",
+                        prefix, name, kind, other_kind);
+    return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: missing (%s needs it)", prefix, name, kind);
+}
+
+/* ---- binding ---- */
+
 static atl_status bind_weight(atl_layer *layer, const atl_layer_desc *desc, weight *w, float **out, atl_error *error) {
     w->tensor = atl_find_weight(desc, w->spec, w->copy, &w->name);
     if (!w->tensor && w->spec->optional)
         return ATL_OK;
     if (!w->tensor)
-        return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: missing (%s needs it)", atl_prefix(desc), w->name.text,
-                        layer->kind->name);
+        return fail_missing(layer, desc, w->name.text, error);
     if (w->tensor->rank < 0 || w->tensor->rank > ATL_MAX_RANK)
         return atl_fail(error, ATL_INVALID_ARGUMENT, "%s%s: rank out of range (expected 0 to %d, got %d)",
                         atl_prefix(desc), w->name.text, ATL_MAX_RANK, w->tensor->rank);

@@ -7,8 +7,10 @@
 #include "cpu.h"
 #include "error.h"
 #include "memory.h"
+#include "nearest.h"
 #include "options.h"
 #include "pool.h"
+#include "text.h"
 
 #define ATL_LAYER(kind) extern const atl_kind kind;
 #include "layers/layers.def"
@@ -33,35 +35,22 @@ const char *atl_kind_name(int index) {
     return NULL;
 }
 
-/* Levenshtein's distance between words of at most 63 letters. */
-static size_t edit_distance(const char *a, const char *b) {
-    size_t row[64], n = strlen(b);
-    if (n >= 64)
-        return 64;
-    for (size_t j = 0; j <= n; j++)
-        row[j] = j;
-    for (size_t i = 0; a[i]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 1; j <= n; j++) {
-            size_t replace = diagonal + (a[i] != b[j - 1]);
-            diagonal = row[j];
-            size_t best = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
-            row[j] = replace < best ? replace : best;
-        }
-    }
-    return row[n];
-}
-
 const atl_kind *atl_find_kind(const char *name, atl_error *error) {
-    const char *nearest = atl_kinds[0]->name;
+    atl_nearest nearest = atl_nearest_to(name);
     for (int i = 0; atl_kinds[i]; i++) {
         if (strcmp(name, atl_kinds[i]->name) == 0)
             return atl_kinds[i];
-        if (edit_distance(name, atl_kinds[i]->name) < edit_distance(name, nearest))
-            nearest = atl_kinds[i]->name;
+        atl_nearest_show(&nearest, atl_kinds[i]->name);
     }
-    atl_fail(error, ATL_INVALID_ARGUMENT, "layer '%s': no such kind (did you mean '%s'?)", name, nearest);
+    if (nearest.name) {
+        atl_fail(error, ATL_INVALID_ARGUMENT, "layer '%s': no such kind (did you mean '%s'?)", name, nearest.name);
+        return NULL;
+    }
+    char known[256] = "";
+    atl_text list = {known, sizeof known, 0};
+    for (int i = 0; atl_kinds[i]; i++)
+        atl_text_add(&list, i ? ", %s" : "%s", atl_kinds[i]->name);
+    atl_fail(error, ATL_INVALID_ARGUMENT, "layer '%s': no such kind (expected one of: %s)", name, known);
     return NULL;
 }
 

@@ -104,7 +104,7 @@ atl_status atl_linear_fold(atl_linear *linear, const atl_norm *norm, atl_error *
 /* Makes room for `count` linears, all zero. */
 atl_status atl_layer_linears(atl_layer *layer, int count, atl_error *error);
 
-/* The kind of that name, or NULL and an error that suggests the nearest one. */
+/* The kind of that name, or NULL and an error that suggests the nearest one, or all. */
 const atl_kind *atl_find_kind(const char *name, atl_error *error);
 
 /* Reads the parameters of a layer. */

@@ -39,7 +39,7 @@ struct atl_plan {
         } multi_head;
         atl_channel_attend_op channel;
         struct {
-            atl_view_op query, key, value, output;
+            atl_view_op views[ATL_VIEWS];
             atl_attend_op attend;
         } attention;
         struct {
@@ -91,9 +91,34 @@ atl_run_state atl_run_part(const atl_run_state *run, int64_t first, int64_t coun
  * batches. */
 void atl_run_waves(const atl_run_state *run, void (*wave)(const atl_run_state *part));
 
-/* How much of `total` a task takes such that threads finish together: a multiple of `unit`, no less than `least` and no more
- * than `most`, which are multiples of it too. */
-int64_t atl_run_width(const atl_run_state *run, int64_t total, int64_t unit, int64_t least, int64_t most);
+/* Whether a run stays on the calling thread. */
+int atl_run_alone(const atl_run_state *run);
+
+/*
+ * A stage's work: columns x rows of each sample, of which a task takes `width` times `height`. What is chosen keeps all threads
+ * busy to the end, in tasks as large as that allows.
+ */
+typedef struct atl_grid {
+    int64_t samples, columns, rows;
+    int64_t column_unit, column_least, column_most; /* of a task: a multiple of the unit, as least and most are */
+    int64_t row_unit;                               /* as many as there are rows: they are not cut */
+    int64_t column_cost, row_cost; /* what a task's columns cost besides their rows, in rows, and the other way round */
+    /* chosen */
+    int64_t width, height;
+    int64_t across, down; /* tasks of a sample */
+} atl_grid;
+void atl_run_split(const atl_run_state *run, atl_grid *grid);
+/* The same for `columns` alone. */
+atl_grid atl_run_split_columns(const atl_run_state *run, int64_t samples, int64_t columns, int64_t unit, int64_t least,
+                               int64_t most);
+
+/* Columns and rows of a task of a grid: tasks that share columns follow one another. */
+typedef struct atl_cell {
+    int64_t sample;
+    int64_t column, column_end, row, row_end;
+} atl_cell;
+atl_cell atl_grid_cell(const atl_grid *grid, int64_t task);
+int64_t atl_grid_tasks(const atl_grid *grid);
 
 /* Workspace of sample b, and of a slot of the team. */
 float *atl_run_workspace(const atl_run_state *run, int64_t b);

@@ -63,22 +63,6 @@ void atl_run_waves(const atl_run_state *run, void (*wave)(const atl_run_state *p
     }
 }
 
-enum { TASKS_PER_THREAD = 4 /* at least, where `least` allows */ };
-
-int64_t atl_run_width(const atl_run_state *run, int64_t total, int64_t unit, int64_t least, int64_t most) {
-    int64_t threads = atl_pool_threads(run->plan->engine->pool), best = least, best_cost = INT64_MAX;
-    int64_t fair = total / (TASKS_PER_THREAD * threads) / unit * unit;
-    for (int64_t width = atl_max(least, atl_min(most, fair)); width >= least; width -= unit) {
-        /* what a task costs beside its width, as much as half a unit, speaks for few */
-        int64_t cost = atl_ceil_div(atl_ceil_div(total, width), threads) * (2 * width + unit);
-        if (cost < best_cost) {
-            best = width;
-            best_cost = cost;
-        }
-    }
-    return best;
-}
-
 float *atl_run_workspace(const atl_run_state *run, int64_t b) {
     const atl_plan_info *info = &run->plan->info;
     return (float *)(run->workspace + info->workspace_fixed + b * info->workspace_per_sample);
@@ -111,9 +95,13 @@ static void traced_task(void *context, int64_t task, int slot) {
     stage->engine->trace(stage->engine->trace_host, &event);
 }
 
+int atl_run_alone(const atl_run_state *run) {
+    return run->plan->small && run->batch == 1;
+}
+
 void atl_run_stage(const atl_run_state *run, const char *stage, atl_task_fn *function, void *context, int64_t count) {
     const atl_engine *engine = run->plan->engine;
-    const int alone = run->plan->small && run->batch == 1;
+    const int alone = atl_run_alone(run);
     traced_stage traced = {engine, stage, function, context, count, 0};
     if (engine->trace) {
         traced.shared = !alone && count > 1 && atl_pool_threads(engine->pool) > 1;

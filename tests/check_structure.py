@@ -68,9 +68,9 @@ rule("src/io/ includes public headers, itself, and how to fail and to read optio
      include_faults(io, ["include/", "src/io/", "src/error.h", "src/options.h"]))
 
 command = files("tools", ".c", ".h")
-rule("the command includes public headers, itself, the oracle, the checkers and how to choose an instruction set",
+rule("the command includes public headers, itself, the oracle, the checkers, instruction sets and the nearest name",
      len(command), include_faults(command, ["include/", "tools/", "tests/oracle/oracle.h", "tests/check/", "tests/kernel_check.h", "bench/weights.h", "bench/shim.h",
-                                            "kernels/kernels.h", "src/cpu.h"]))
+                                            "kernels/kernels.h", "src/cpu.h", "src/nearest.h"]))
 
 calls = [p for p in core if re.search(r"\.fn\(", p.read_text())]
 rule("only src/ops/ calls kernels", len(calls), [name(p) for p in calls if "ops" not in p.parts])
@@ -96,7 +96,30 @@ def declared(*headers):
     return set(re.findall(r"ATL_API[^;(]*?\b(atl_\w+)\(", text))
 
 
+# Debian's list of symbols is the record of what has been promised: what stands there may go only with a new ABI number.
+abi = run("sh", str(source / "tools/header-version"), "abi").strip()
+pinned = {}
+for line in (source / "debian/libattentile1.symbols").read_text().splitlines():
+    if line.startswith("lib"):
+        pinned[line.split()[0]] = listed = set()
+    elif line.startswith(" "):
+        listed.add(line.split()[0])
+rule("the list of symbols is that of this ABI number", len(pinned), [s for s in pinned if not s.endswith(f".so.{abi}")])
+
+changes = (source / "debian/changelog").read_text()
+version = run("sh", str(source / "tools/header-version"), "version").strip()
+rule("Debian's package is of this version", 1,
+     [] if changes.startswith(f"attentile ({version}) ") else [changes.splitlines()[0]])
+rule("the newest news are of this version", 1,
+     [] if re.search(r"^## (\S+)", (source / "NEWS.md").read_text(), re.M)[1] == version else ["NEWS.md"])
+
 for library, headers in (("src/libattentile.so", ["attentile.h", "layers.h"]), ("src/io/libattentile-io.so", ["io.h"])):
+    node = library.split("/lib")[-1].removesuffix(".so").upper().replace("-", "_") + f"_{abi}"
+    present = {line.split()[-1].replace("@@", "@") for line in run("nm", "-D", "--defined-only", str(build / library)).splitlines()}
+    promised = pinned.get(f"{library.split('/')[-1]}.{abi}", set())
+    rule(f"{library} exports the symbols of debian/libattentile1.symbols", len(promised),
+         [f"added: {s}" for s in present - promised - {node, f"{node}@{node}"}] + [f"gone: {s}" for s in promised - present - {f"{node}@{node}"}]
+         + [f"not of {node}: {s}" for s in promised if not s.endswith(f"@{node}")])
     symbols, public = exported(build / library), declared(*headers)
     rule(f"{library} exports what its headers declare, and nothing else", len(symbols & public),
          [f"exported: {s}" for s in symbols - public] + [f"missing: {s}" for s in public - symbols])

@@ -116,13 +116,24 @@ enum { BLOCKS = 3 };
 typedef struct attend_case {
     int64_t d, c, lanes, used, keys[BLOCKS]; /* `used` of the lanes are compared */
     float *q, *k, *v;                        /* [d][lanes], [BLOCKS][d][ATL_PANEL_ROW], [BLOCKS][c][ATL_PANEL_ROW] */
+    int by_key;                              /* keys and values lie in rows of keys */
     float *bias;                             /* of the first block, [keys][lanes], or NULL */
     int64_t bias_from;
+    int plain; /* the bias excludes nothing, and is known to */
     int careful;
 } attend_case;
 
 static int64_t attend_floats(const attend_case *t) {
     return (t->c + 2 + t->keys[0]) * t->lanes;
+}
+
+/* Rows of a panel as rows of keys, `row` floats apart, of which no more than may be read exist. */
+static const float *by_key(check *c, int index, const float *panel, int64_t rows, int64_t keys, int64_t row) {
+    float *to = array(c, index, (keys - 1) * row + rows);
+    for (int64_t j = 0; j < keys; j++)
+        for (int64_t r = 0; r < rows; r++)
+            to[j * row + r] = panel[r * ATL_PANEL_ROW + j];
+    return to;
 }
 
 /* Block `block` for one panel of queries, of which `args` has the rest. */
@@ -131,8 +142,15 @@ static void attend_block_with(check *c, const attend_case *t, int64_t block, int
     args->k = t->k + block * t->d * ATL_PANEL_ROW;
     args->v = t->v + block * t->c * ATL_PANEL_ROW;
     args->keys = t->keys[block];
+    if (t->by_key) {
+        args->k_row = t->d + 3;
+        args->v_row = t->c;
+        args->k = by_key(c, 11, args->k, t->d, args->keys, args->k_row);
+        args->v = by_key(c, 12, args->v, t->c, args->keys, args->v_row);
+    }
     args->bias = NULL;
     args->careful = t->careful;
+    args->bias_excludes = !t->plain;
     if (t->bias && block == 0) { /* only rows that may be read exist */
         float *bias = array(c, 9, (t->keys[0] - t->bias_from) * nr);
         pack_lanes(t->bias + t->bias_from * t->lanes, t->lanes, p, t->keys[0] - t->bias_from, nr, bias);
@@ -191,9 +209,10 @@ static void attend_case_run(check *c, atl_attend_fn *kernel, atl_attend_fn *refe
     t.v = array(c, 2, BLOCKS * channels * ATL_PANEL_ROW);
     float *out = array(c, 6, floats), *want = array(c, 7, floats);
     t.bias = keys % 3 == 1 ? array(c, 8, keys * t.lanes) : NULL;
-    t.careful = t.bias && keys % 2 == 0;
+    t.plain = keys % 9 == 1;
+    t.careful = t.bias && !t.plain && keys % 2 == 0;
     if (t.bias) {
-        random_bias(c, t.bias, keys * t.lanes);
+        t.plain ? fill_plain(c, t.bias, keys * t.lanes, 5.0f) : random_bias(c, t.bias, keys * t.lanes);
         t.bias_from = pick(c, 0, 2) ? pick(c, 0, keys - 1) : 0;
     }
     fill_plain(c, t.q, d * t.lanes, (float)pick(c, 1, 20));
@@ -202,7 +221,9 @@ static void attend_case_run(check *c, atl_attend_fn *kernel, atl_attend_fn *refe
             : fill_plain(c, t.v, BLOCKS * channels * ATL_PANEL_ROW, 1.0f);
     if (special)
         fill_special(c, t.q, d * t.lanes);
+    t.by_key = keys % 4 < 2;
     attend_with(c, c->entry, kernel, &t, out);
+    t.by_key = keys % 4 == 2;
     attend_with(c, c->scalar, reference, &t, want);
     /* where the weights are NaN the maximum is unspecified: compare it only in clean lanes */
     for (int64_t i = 0; i < t.lanes; i++)
@@ -290,6 +311,10 @@ void check_finish(check *c, atl_finish_fn *kernel, atl_finish_fn *reference) {
         kernel(nr, channels, n, 0.0f, NULL, state_of(state, nr, channels), NULL, 0, y, stride, 0);
         reference(nr, channels, n, 0.0f, NULL, state_of(state, nr, channels), NULL, 0, want, stride, 0);
         verdict(c, same_bits(c, y, want, floats), "c %lld n %lld without x", (long long)channels, (long long)n);
+        kernel(nr, channels, n, 0.0f, NULL, state_of(state, nr, channels), NULL, 0, state, nr, 0);
+        for (int64_t r = 0; r < channels; r++)
+            verdict(c, same_bits(c, state + r * nr, want + r * stride, n), "c %lld n %lld where the state was",
+                    (long long)channels, (long long)n);
     }
 }
 

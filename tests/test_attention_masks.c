@@ -60,6 +60,8 @@ static void expect_twins(twins *w, const char *what) {
         for (int e = 0; e < ENGINES; e++) {
             if (!engines[e])
                 continue;
+            call_run_without_map(&w->c, engines[e], what);
+            expect_same(what, "output without the map", w->c.dense, w->output, w->c.dense_floats);
             call_run(&w->c, engines[e], what);
             expect_same(what, "output", w->c.dense, w->output, w->c.dense_floats);
             expect_same(what, "map", w->c.args.map, w->map, w->c.map_floats);

@@ -8,24 +8,18 @@ TestSuite(command, .init = make_command_folder, .fini = remove_folder, .timeout 
 
 /* ---------------------------------------------------------------- help and wrong words */
 
-Test(command, help_names_every_subcommand_and_option) {
-    static const char *const words[][16] = {
-        {"--help", "run", "info", "check", "bench", "demo", "ATTENTILE_NUM_THREADS", "ATTENTILE_MAX_ISA"},
-        {"run --help", "--layer", "--prefix", "--set", "--input", "--output", "--map ", "--map-rows", "--rename",
-         "--threads", "--repeat", "--json", "Examples:"},
-        {"info --help", "--threads", "--json", "Examples:"},
-        {"check --help", "--kernels", "--layers", "--small", "--isa", "--expect", "--no-guards", "--json",
-         "Exit status", "Examples:"},
-        {"bench --help", "--filter", "--suite", "--shapes", "--threads", "--repetitions", "--list", "--plan-for",
-         "--json", "Examples:"},
-        {"demo --help", "--image", "--size", "--html", "--patience", "Examples:"},
-    };
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        const outcome *o = shell("\"$A\" %s", words[i][0]);
+/* That help has every option is what check_options.py looks at. */
+Test(command, help) {
+    static const char *const subcommands[] = {"run", "info", "check", "bench", "demo"};
+    const size_t count = sizeof subcommands / sizeof *subcommands;
+    const outcome *o = shell("\"$A\" --help");
+    expect_done(o);
+    for (size_t i = 0; i < count; i++)
+        cr_expect(strstr(o->out, subcommands[i]), "--help says nothing of %s", subcommands[i]);
+    for (size_t i = 0; i < count; i++) {
+        o = shell("\"$A\" %s --help", subcommands[i]);
         expect_done(o);
-        cr_expect(strncmp(o->out, "usage: attentile", 16) == 0, "%s: \"%.40s\"", words[i][0], o->out);
-        for (int k = 1; words[i][k]; k++)
-            cr_expect(strstr(o->out, words[i][k]), "%s says nothing of %s", words[i][0], words[i][k]);
+        cr_expect(strncmp(o->out, "usage: attentile ", 17) == 0 && strstr(o->out, "\nExamples:\n"), "\"%s\"", o->out);
     }
     static char first[sizeof(outcome)];
     strcpy(first, shell("\"$A\" run --help")->out);
@@ -55,6 +49,7 @@ Test(command, wrong_words) {
         {"--versoin", "unknown command"},
         {"help nothing", "unknown command \"nothing\""},
         {"run --outptu y.npy", "did you mean --output?"},
+        {"info --hlep", "did you mean --help?"},
         {"info --zzzzzz", "unknown option --zzzzzz"},
         {"info -j", "unknown option -j"},
         {"info --json=1", "--json takes no value"},
@@ -71,6 +66,11 @@ Test(command, wrong_words) {
         {"info a b", "too many"},
         {"demo --size 15", "from 16 to 2048"},
         {"demo -- x", "too many"},
+        {"bench --suite maks", "expected layers, masks or growth, got \"maks\" (did you mean masks?)"},
+        {"check --isa=avx215", "(did you mean avx2?)"},
+        {"generate", "expected man, bash, zsh, fish or options, got nothing"},
+        {"generate man rnu", "generate: unknown command \"rnu\""},
+        {"generate bash run", "too many: run"},
         {"info --thr\033eads 2", "--thr?eads"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -106,10 +106,11 @@ Test(command_check, another_machine_than_expected_fails_at_once) {
 
 Test(command_check, refusals) {
     const char *lacking = atl_cpu_best() == ATL_ISA_NEON ? "avx2" : "neon";
-    expect_error(shell("\"$A\" check --isa sse"), 2, "check: --isa: no such instruction set", "unknown");
+    expect_error(shell("\"$A\" check --isa sse"), 2, "check: --isa: expected scalar, avx2, avx512 or neon, got \"sse\"",
+                 "unknown");
     expect_error(shell("\"$A\" check --isa %s", lacking), 1, "this machine lacks", "lacking");
     expect_error(shell("ATTENTILE_MAX_ISA=sse \"$A\" check"), 2, "ATTENTILE_MAX_ISA: no such", "variable");
-    expect_error(shell("\"$A\" check --expect sse >/dev/null"), 2, "--expect: no such instruction set", "expected");
+    expect_error(shell("\"$A\" check --expect sse >/dev/null"), 2, "--expect: expected scalar", "expected");
     expect_error(shell("\"$A\" check --small --kernels >/dev/full"), 1, "standard output", "full");
     expect_error(shell("\"$A\" check x"), 2, "too many", "operand");
 }

@@ -103,7 +103,7 @@ Test(limits, thread_creation_may_fail, .timeout = 120) {
     static const int expected[] = {1, 1, 2, 3, 4, 4};
     for (int k = 1; k <= 6; k++) {
         char inject[64];
-        snprintf(inject, sizeof inject, "INJECT_PTHREAD_CREATE=%d", k);
+        snprintf(inject, sizeof inject, "INJECT_THREAD=from:%d", k);
         outcome outcome = run((char *[]){"pool", "4", NULL}, (char *[]){"LD_PRELOAD=" INJECT_LIBRARY, inject, NULL});
         cr_assert_eq(exit_status(&outcome), 0, "%s: wait status %#x, \"%s\"", inject, outcome.status, outcome.output);
         cr_assert_eq(outcome.granted, expected[k - 1], "%s: granted %d threads, expected %d", inject, outcome.granted,

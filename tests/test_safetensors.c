@@ -284,3 +284,14 @@ Test(safetensors, layer_misuse) {
     cr_expect_null(layer);
     atl_checkpoint_close(c);
 }
+
+Test(safetensors, files_of_torch_save_are_named) {
+    static const char *const starts[] = {"PK\3\4\0\0\b\b", "\x80\2}q\0.", "\x80\5\x95\0\0"};
+    char bytes[64] = {0};
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
+        memset(bytes, 'x', sizeof bytes);
+        memcpy(bytes, starts[i], strlen(starts[i]));
+        put_file("model.pt", bytes, sizeof bytes);
+        expect_refusal(in_folder("model.pt"), starts[i], ATL_BAD_FORMAT, "torch.save");
+    }
+}

@@ -2,30 +2,42 @@
 #include "checkpoint.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../error.h"
 #include "attentile/io.h"
 
-#define LENGTH_BYTES   8 /* of the header's length, before it */
-#define LONGEST_HEADER 100000000
+#define LENGTH_BYTES    8 /* of the header's length, before it */
+#define SHORTEST_HEADER 2 /* {} */
+#define LONGEST_HEADER  100000000
+
+/* Whether the first bytes, as a little-endian number, begin a zip archive or a pickle: what torch.save writes. */
+static bool is_pickle(uint64_t start) {
+    return (uint32_t)start == 0x04034b50 ||
+           ((start & 0xff) == 0x80 && (start >> 8 & 0xff) >= 2 && (start >> 8 & 0xff) <= 5);
+}
 
 static atl_status read_header(atl_checkpoint *c, atl_error *error) {
     uint64_t length;
-    if (c->input.size < LENGTH_BYTES)
+    if (c->input.size < LENGTH_BYTES + SHORTEST_HEADER)
         return atl_fail_at(c->path, error, ATL_BAD_FORMAT,
-                           "not a safetensors file (expected at least %d bytes, got %" PRId64 ")", LENGTH_BYTES,
-                           c->input.size);
+                           "not a safetensors file (expected at least %d bytes, got %" PRId64 ")",
+                           LENGTH_BYTES + SHORTEST_HEADER, c->input.size);
     atl_status status = atl_input_read(&c->input, 0, &length, LENGTH_BYTES, error);
     if (status)
         return status;
+    if (is_pickle(length) && length > (uint64_t)c->input.size)
+        return atl_fail_at(c->path, error, ATL_BAD_FORMAT,
+                           "not a safetensors file but one of torch.save (convert it in Python: "
+                           "safetensors.torch.save_file(torch.load(OLD), NEW))");
     int64_t room = c->input.size - LENGTH_BYTES;
     int64_t longest = room < LONGEST_HEADER ? room : LONGEST_HEADER;
-    if (length < 2 || length > (uint64_t)longest)
+    if (length < SHORTEST_HEADER || length > (uint64_t)longest)
         return atl_fail_at(c->path, error, ATL_BAD_FORMAT,
-                           "not a safetensors file: wrong header length (expected 2 to %" PRId64 ", got %" PRIu64 ")",
-                           longest, length);
+                           "not a safetensors file: wrong header length (expected %d to %" PRId64 ", got %" PRIu64 ")",
+                           SHORTEST_HEADER, longest, length);
     c->text = atl_allocate((int64_t)length);
     if (!c->text)
         return atl_fail_memory(c->path, error, length);

@@ -11,6 +11,8 @@
 #define LONGEST_HEADER 10000 /* NumPy's own limit */
 #define ALIGNMENT      64    /* of the data in the files we write, as NumPy does */
 
+enum { SHORTEST_START = 10 }; /* magic, version and the header's length of version 1; 2 and 3 take two bytes more */
+
 static const unsigned char magic[] = {0x93, 'N', 'U', 'M', 'P', 'Y'};
 
 /* Bytes of the array's data; -1 when they cannot be represented. */
@@ -29,12 +31,16 @@ static atl_status find_header(const atl_input *input, int64_t *begin, int64_t *e
     atl_status status = atl_input_read(input, 0, b, size, error);
     if (status)
         return status;
-    if (size < 10 || memcmp(b, magic, sizeof magic) != 0)
+    if (size < SHORTEST_START || memcmp(b, magic, sizeof magic) != 0)
         return atl_fail_at(input->path, error, ATL_BAD_FORMAT, "not a .npy file");
     if (b[6] < 1 || b[6] > 3 || b[7] != 0)
         return atl_fail_at(input->path, error, ATL_BAD_FORMAT,
                            "wrong .npy version (expected 1.0, 2.0 or 3.0, got %d.%d)", b[6], b[7]);
-    *begin = b[6] == 1 ? 10 : 12;
+    *begin = b[6] == 1 ? SHORTEST_START : (int64_t)sizeof b;
+    if (size < *begin)
+        return atl_fail_at(input->path, error, ATL_BAD_FORMAT,
+                           "the file ends before its header (expected at least %" PRId64 " bytes, got %" PRId64 ")",
+                           *begin, size);
     uint32_t length = b[8] | (uint32_t)b[9] << 8;
     if (b[6] > 1)
         length |= (uint32_t)b[10] << 16 | (uint32_t)b[11] << 24;

@@ -347,8 +347,6 @@ static void run_wave(const atl_run_state *run) {
     }
     if (folds_theta)
         atl_project_run(run, &plan->op.non_local.theta);
-    if (folds_theta && atl_run_sample(run, 0).map)
-        atl_panels_copy_x(run, &plan->op.non_local.attend.q);
     if (folds_output)
         atl_project_run(run, &plan->op.non_local.values);
     atl_attend_run(run, &plan->op.non_local.attend);

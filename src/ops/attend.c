@@ -241,8 +241,12 @@ void atl_attend_run(const atl_run_state *run, const atl_attend_op *op) {
     j.stream_map = (double)(run->batch * op->heads) * (double)run->map_rows.count * (double)op->keys * sizeof(float) >
                    (double)atl_engine_cache(run->plan->engine);
     int64_t tasks = run->batch * op->heads * j.tiles;
-    if (op->chunks == 1 || threads == 1 || tasks >= TASKS_PER_THREAD * threads) {
+    int whole = op->chunks == 1 || threads == 1 || tasks >= TASKS_PER_THREAD * threads;
+    if (whole)
         choose_tiles(&j);
+    if (op->queries_in_x && j.wants_map && !j.keeps)
+        atl_panels_copy_x(run, &op->q);
+    if (whole) {
         atl_run_tasks(run, whole_tile, &j, run->batch * op->heads / j.together * j.tiles);
     } else {
         atl_run_tasks(run, chunk_of_tile, &j, tasks * op->chunks);

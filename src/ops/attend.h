@@ -8,7 +8,7 @@
 
 enum {
     ATL_TILE_MAX = 256, /* queries of a tile */
-    ATL_HEADS_MAX = 4,  /* of a tile that share a bias */
+    ATL_HEADS_MAX = 12, /* of a tile that share a bias */
     ATL_MAP_ROWS = 48   /* of a task; a multiple of every map tile */
 };
 

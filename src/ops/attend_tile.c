@@ -57,7 +57,7 @@ void atl_tile_open(const job *j, int64_t index, int64_t heads, int64_t tile, que
 
 /* Queries of a head from position i on: `rows` rows of them, those of x or of a panel; further ones are ones. */
 static const float *query_rows(const job *j, const head *head, int64_t i, int64_t *row, int64_t *rows) {
-    int in_x = j->op->queries_in_x && !j->wants_map;
+    int in_x = j->op->queries_in_x && (!j->wants_map || j->keeps);
     *row = in_x ? j->run->x_row : ATL_PANEL_ROW;
     *rows = in_x ? j->run->plan->channels : j->op->d;
     return in_x ? atl_run_sample(j->run, head->b).x + i
@@ -90,10 +90,25 @@ static void load_head(const job *j, const query_tile *t, const head *head, float
     atl_lanes_clear(d, t->used, nr, lanes);
 }
 
+/* The same from rows of features. */
+static void load_tensor(const job *j, const query_tile *t, const head *head, float *lanes) {
+    const atl_view_op *query = &j->op->tensors[ATL_VIEW_QUERY];
+    int64_t nr = j->kernels->attend.nr, d = j->op->d;
+    for (int64_t p = 0; p < t->used; p += nr)
+        j->kernels->transpose.fn(atl_view_at(j->run, query, head->b, head->h, t->from + p), atl_min(nr, t->used - p), d,
+                                 query->position, NULL, lanes + p * d, nr);
+    atl_lanes_clear(d, t->used, nr, lanes);
+    j->kernels->scale.fn(lanes, lanes, atl_round_up(t->used, nr) * d, 1, 0, 0, &j->slope, 0, NULL, NULL, NULL);
+}
+
 void atl_tile_load(const job *j, const query_tile *t, float *scratch) {
     for (int64_t g = 0; g < t->heads; g++) {
         head head = atl_attend_run_head(j, t->index + g);
-        load_head(j, t, &head, scratch + j->op->q_lanes + g * j->op->d * j->op->tile);
+        float *lanes = scratch + j->op->q_lanes + g * j->op->d * j->op->tile;
+        if (j->op->tensors)
+            load_tensor(j, t, &head, lanes);
+        else
+            load_head(j, t, &head, lanes);
     }
 }
 
@@ -141,12 +156,26 @@ static void look_at_block(const job *j, const query_tile *t, int64_t block, floa
             view->sight[p / nr] = look(j, t, p, view, view_bias(j, view, scratch, p));
 }
 
+/* A block of keys or values: rows of a panel, or of the tensor where that is read in place. */
+static const float *block_of(const job *j, const head *head, int which, int64_t block) {
+    if (j->op->tensors)
+        return atl_view_at(j->run, &j->op->tensors[which], head->b, head->h, block * ATL_BLOCK);
+    return atl_panels_block(j->run, head->b, which == ATL_VIEW_KEY ? &head->k : &head->v, block);
+}
+
+/* From a key to the next where they are read in place, else 0. */
+static int64_t key_step(const job *j, int which) {
+    return j->op->tensors ? j->op->tensors[which].position : 0;
+}
+
 /* Whether the values of a block are numbers: its sums tell. Where they overflow, a block counts as one that is not. */
 static int is_finite(const job *j, const float *v, int64_t keys) {
     float sums[16];
-    for (int64_t r = 0; r < j->op->c; r += 16) {
-        int64_t rows = atl_min(16, j->op->c - r);
-        j->kernels->sum.fn(v + r * ATL_PANEL_ROW, keys, rows, ATL_PANEL_ROW, sums);
+    int64_t step = key_step(j, ATL_VIEW_VALUE), count = step ? keys : j->op->c, n = step ? j->op->c : keys;
+    step = step ? step : ATL_PANEL_ROW;
+    for (int64_t r = 0; r < count; r += 16) {
+        int64_t rows = atl_min(16, count - r);
+        j->kernels->sum.fn(v + r * step, n, rows, step, sums);
         for (int64_t i = 0; i < rows; i++)
             if (!isfinite(sums[i]))
                 return 0;
@@ -171,10 +200,11 @@ static void fetch_ahead(const job *j, const query_tile *t, int64_t g, const bloc
         return;
     head head = atl_attend_run_head(j, t->index + (g + 1) % t->heads);
     int64_t panel = p / nr, keys = atl_ceil_div(atl_ceil_div(t->used, nr), 2); /* panels that fetch keys: half */
-    const atl_panels *panels = panel < keys ? &head.k : &head.v;
-    int64_t floats = atl_ceil_div((panel < keys ? op->d : op->c) * ATL_PANEL_ROW, keys);
-    args->ahead = atl_panels_block(j->run, head.b, panels, block) + panel % keys * floats;
-    args->ahead_step = atl_ceil_div(floats, args->keys);
+    int which = panel < keys ? ATL_VIEW_KEY : ATL_VIEW_VALUE;
+    int64_t step = key_step(j, which), floats = which == ATL_VIEW_KEY ? op->d : op->c; /* of a key, or of the block */
+    floats = atl_ceil_div(step ? floats : floats * ATL_PANEL_ROW, keys);
+    args->ahead = block_of(j, &head, which, block) + panel % keys * floats;
+    args->ahead_step = step ? step : atl_ceil_div(floats, args->keys);
 }
 
 /* One block of keys over the gth head of a tile. */
@@ -184,9 +214,8 @@ static void attend_block(const job *j, const query_tile *t, int64_t g, const blo
     const head of = atl_attend_run_head(j, t->index + g), *head = &of;
     const float *lanes = scratch + op->q_lanes + g * op->d * op->tile;
     float *state = states + g * atl_tile_state(op);
-    const float *k = atl_panels_block(j->run, head->b, &head->k, view->block);
-    const float *v = atl_panels_block(j->run, head->b, &head->v, view->block);
-    int64_t nr = j->kernels->attend.nr;
+    const float *k = block_of(j, head, ATL_VIEW_KEY, view->block), *v = block_of(j, head, ATL_VIEW_VALUE, view->block);
+    int64_t nr = j->kernels->attend.nr, k_row = key_step(j, ATL_VIEW_KEY), v_row = key_step(j, ATL_VIEW_VALUE);
     int careful = -1; /* not known yet */
     for (int64_t p = 0; p < t->used; p += nr) {
         const atl_sight s = view->sight[p / nr];
@@ -201,8 +230,10 @@ static void attend_block(const job *j, const query_tile *t, int64_t g, const blo
         if (s.biased < s.end && careful < 0)
             careful = view->excludes && !is_finite(j, v, view->keys);
         atl_attend_args args = {.q = lanes + p * op->d,
-                                .k = k + s.from,
-                                .v = v + s.from,
+                                .k = k + s.from * (k_row ? k_row : 1),
+                                .v = v + s.from * (v_row ? v_row : 1),
+                                .k_row = k_row,
+                                .v_row = v_row,
                                 .d = op->d,
                                 .c = op->c,
                                 .keys = s.end - s.from,
@@ -212,6 +243,7 @@ static void attend_block(const job *j, const query_tile *t, int64_t g, const blo
                                 .weights = scratch + op->scores,
                                 .bias = s.biased < s.end ? view_bias(j, view, scratch, p) + s.from * nr : NULL,
                                 .bias_from = s.biased - s.from,
+                                .bias_excludes = view->excludes,
                                 .careful = careful > 0};
         fetch_ahead(j, t, g, view, p, &args);
         j->kernels->attend.fn(&args);
@@ -238,7 +270,12 @@ static void store_panel(const job *j, const query_tile *t, const head *head, int
     const atl_attend_op *op = j->op;
     const atl_run_state *run = j->run;
     int64_t nr = j->kernels->attend.nr, n = atl_min(nr, t->used - p), i = t->from + p;
-    if (op->into_y) {
+    if (op->tensors) {
+        const atl_view_op *output = &op->tensors[ATL_VIEW_OUTPUT];
+        j->kernels->finish.fn(nr, op->c, n, 0.0f, NULL, state, NULL, 0, state.out, nr, 0);
+        j->kernels->transpose.fn(state.out, op->c, n, nr, NULL, atl_view_at(run, output, head->b, head->h, i),
+                                 output->position);
+    } else if (op->into_y) {
         atl_sample sample = atl_run_sample(run, head->b);
         j->kernels->finish.fn(nr, op->c, n, op->gamma, &op->affine, state, sample.x + i, run->x_row, sample.y + i,
                               run->y_row, atl_run_streams(run, sample.y + i));

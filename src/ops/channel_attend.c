@@ -10,15 +10,15 @@
 #include "../memory.h"
 #include "../error.h"
 #include "../plan.h"
-#include "ops.h"
+#include "channel_attend.h"
 
 enum {
-    MEAN_ROWS = 16,    /* channels of a task */
+    MEAN_ROWS = 16,    /* channels of a task at most */
     MEAN_OUTPUTS = 32, /* likewise, projected */
+    MEAN_UNIT = 4,     /* at least, ... */
+    OUTPUT_UNIT = 8,   /* ... and projected */
     MAP_ROWS = 32,     /* likewise, of the map */
-    STRIP_MIN = 64,    /* positions of a task when blocks are few; a multiple of every gemm tile's lanes */
-    OUTPUT_ROWS = 96,  /* that stay in the second-level cache while positions pass; a multiple of every tile's */
-    TASKS_PER_THREAD = 4
+    PACK_ROWS = 16     /* of products take as long as it takes to load their lanes */
 };
 
 /* Of a thread, between two waits for the whole team: blocks of positions, work, and samples at most. */
@@ -70,18 +70,23 @@ static atl_status plan_output(atl_plan *plan, atl_linear *values, atl_channel_at
     const atl_kernels *k = &plan->engine->kernels;
     atl_status status;
     if (op->fold) {
-        status = atl_reserve_sample(plan, &op->mixed, op->channels + 1, atl_ceil_div(op->outputs, OUTPUT_ROWS),
-                                    OUTPUT_ROWS, error);
+        status = atl_reserve_sample(plan, &op->mixed, op->channels + 1, atl_ceil_div(op->outputs, ATL_CHANNEL_ROWS),
+                                    ATL_CHANNEL_ROWS, error);
+        op->products = op->mixed; /* they are gone by then */
+        op->products_row = atl_round_up(op->outputs, ATL_CHANNEL_ROWS);
     } else {
         op->project_values = (atl_project_op){.source = ATL_SOURCE_X, .positions = plan->positions};
         status = atl_project_plan(plan, values, &op->project_values, error);
+        if (status == ATL_OK && op->correlate.gram)
+            status = atl_reserve_sample(plan, &op->products, op->channels, op->row, 1, error);
+        op->products_row = op->row;
     }
     if (status == ATL_OK)
         status = atl_reserve_slot(plan, &op->inner, atl_max(op->channels, op->outputs), k->gemm.nr, 1, error);
     if (status == ATL_OK)
         status = atl_reserve_slot(plan, &op->lanes, op->channels, ATL_BLOCK, 1, error);
     if (status == ATL_OK)
-        status = atl_reserve_slot(plan, &op->sums, atl_min(OUTPUT_ROWS, op->outputs), k->gemm.nr, 1, error);
+        status = atl_reserve_slot(plan, &op->sums, atl_min(ATL_CHANNEL_ROWS, op->outputs), k->gemm.nr, 1, error);
     return status;
 }
 
@@ -100,22 +105,16 @@ atl_status atl_channel_attend_plan(atl_plan *plan, atl_linear *query_key, atl_li
 
 /* ---- means, and their projections ---- */
 
-typedef struct job {
-    const atl_run_state *run;
-    const atl_channel_attend_op *op;
-    const atl_kernels *kernels;
-    int64_t groups; /* tasks of a sample */
-    int64_t width;  /* positions of an output task, a divisor of ATL_BLOCK */
-} job;
+typedef atl_channel_job job;
 
 static void mean_rows(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
     const atl_run_state *run = j->run;
-    int64_t b = task / j->groups, first = task % j->groups * MEAN_ROWS;
-    int64_t count = atl_min(MEAN_ROWS, j->op->channels - first), n = run->plan->positions;
-    float *means = atl_run_workspace(run, b) + j->op->correlate.means + first;
-    j->kernels->sum.fn(atl_run_sample(run, b).x + first * run->x_row, n, count, run->x_row, means);
+    const atl_cell cell = atl_grid_cell(&j->grid, task);
+    int64_t first = cell.column, count = cell.column_end - first, n = run->plan->positions;
+    float *means = atl_run_workspace(run, cell.sample) + j->op->correlate.means + first;
+    j->kernels->sum.fn(atl_run_sample(run, cell.sample).x + first * run->x_row, n, count, run->x_row, means);
     for (int64_t i = 0; i < count; i++)
         means[i] /= (float)n;
 }
@@ -143,8 +142,8 @@ static void project_group(void *context, int64_t task, int slot) {
     const job *j = context;
     const atl_channel_attend_op *op = j->op;
     double query[MEAN_OUTPUTS], key[MEAN_OUTPUTS];
-    int64_t b = task / j->groups, first = task % j->groups * MEAN_OUTPUTS;
-    int64_t n = atl_min(MEAN_OUTPUTS, op->outputs - first);
+    const atl_cell cell = atl_grid_cell(&j->grid, task);
+    int64_t b = cell.sample, first = cell.column, n = atl_min(MEAN_OUTPUTS, cell.column_end - first);
     float *w = atl_run_workspace(j->run, b) + first;
     project_means(j, b, op->query, op->query_bias, first, n, query);
     project_means(j, b, op->key, op->key_bias, first, n, key);
@@ -154,116 +153,60 @@ static void project_group(void *context, int64_t task, int slot) {
     }
 }
 
-/* ---- from G or the logits to A and M, a lane panel of queries at a time ---- */
-
-/* Scores of queries [first, first + nr) from the Gram matrix, without the rank-one term: Wk (G Wq^T). */
-static void score_panel(const job *j, float *w, int64_t first, float *inner) {
-    const atl_channel_attend_op *op = j->op;
-    int64_t mr = j->kernels->gemm.mr, nr = j->kernels->gemm.nr;
-    atl_gemm g = {.m = op->channels, .n = nr, .k = op->channels, .a_tile = mr};
-    g.a = w + op->correlate.result, g.a_step = op->correlate.row;
-    g.b = op->query + first, g.b_row = op->row;
-    g.y = g.sums = inner;
-    g.y_row = g.sums_row = nr;
-    j->kernels->gemm.fn(&g);
-    g.m = op->outputs;
-    g.a = op->key, g.a_step = op->row;
-    g.b = inner, g.b_row = nr;
-    g.y = g.sums = w + op->map + first;
-    g.y_row = g.sums_row = op->row;
-    j->kernels->gemm.fn(&g);
-}
-
-/* Columns of M^T, and of the row below, from output i on: [][channels + 1][OUTPUT_ROWS], so that what the rows of an output
- * task read lies together. */
-static float *mixed_columns(const atl_channel_attend_op *op, float *w, int64_t i) {
-    return w + op->mixed + i / OUTPUT_ROWS * OUTPUT_ROWS * (op->channels + 1) + i % OUTPUT_ROWS;
-}
-
-/* Columns [first, first + n) of M^T = Wv^T (gamma A)^T + Wx^T; in a row below, the bias gamma A bv + bx. */
-static void mix_panel(const job *j, float *w, int64_t first, int64_t n, float *inner) {
-    const atl_channel_attend_op *op = j->op;
-    int64_t nr = j->kernels->gemm.nr;
-    j->kernels->scale.fn(w + op->map + first, inner, n, op->outputs, op->row, nr, op->gammas, 0, NULL, NULL, NULL);
-    atl_gemm g = {.m = op->channels, .n = n, .k = op->outputs, .a_tile = j->kernels->gemm.mr};
-    g.a = op->value, g.a_step = op->channels;
-    g.b = inner, g.b_row = nr;
-    g.residual = op->skip + first, g.residual_row = op->row;
-    g.y = g.sums = mixed_columns(op, w, first);
-    g.y_row = g.sums_row = OUTPUT_ROWS;
-    j->kernels->gemm.fn(&g);
-    if (!op->value_bias)
-        return;
-    g.m = 1;
-    g.a = op->value_bias, g.a_step = 1;
-    g.residual = NULL;
-    g.lane_bias = op->skip_bias ? op->skip_bias + first : NULL;
-    g.y = g.sums = mixed_columns(op, w, first) + op->channels * OUTPUT_ROWS;
-    j->kernels->gemm.fn(&g);
-}
-
-static void attend_panel(void *context, int64_t task, int slot) {
-    const job *j = context;
-    const atl_channel_attend_op *op = j->op;
-    int64_t b = task / j->groups, first = task % j->groups * j->kernels->gemm.nr;
-    int64_t n = atl_min(j->kernels->gemm.nr, op->outputs - first);
-    float *w = atl_run_workspace(j->run, b), *inner = atl_run_scratch(j->run, slot) + op->inner;
-    const float *keys = op->correlate.gram ? w + op->key_mean : NULL;
-    if (op->correlate.gram)
-        score_panel(j, w, first, inner);
-    j->kernels->softmax.fn(w + op->map + first, op->outputs, n, op->row, op->scale, keys, w + op->query_mean + first);
-    if (op->fold)
-        mix_panel(j, w, first, n, inner);
-}
-
 /* ---- output: M x + b, or gamma A v + Wx x + b ---- */
 
-/* Rows g->m of y over all lane panels: a . lanes + bias, added to what is there with `more`. */
-static void output_rows(const job *j, atl_gemm *g, const float *lanes, int64_t panel, int more, float *y,
-                        int64_t count) {
+/* gamma A v for rows [i, i + g->m) of some positions: to y. */
+static void attend_values(const job *j, atl_gemm *g, int64_t b, int64_t i, int64_t from, int64_t count, float *y) {
+    const atl_channel_attend_op *op = j->op;
     int64_t nr = j->kernels->gemm.nr;
+    g->k = op->outputs;
+    g->a = atl_run_workspace(j->run, b) + op->map + i;
+    g->b_row = ATL_PANEL_ROW;
     for (int64_t p = 0; p < count; p += nr) {
+        int64_t at = from + p;
         g->n = atl_min(nr, count - p);
-        g->b = lanes + p / nr * panel;
+        g->b = atl_panels_block(j->run, b, &op->project_values.to, at / ATL_BLOCK) + at % ATL_BLOCK;
         g->y = y + p;
-        g->residual = more ? g->y : NULL;
         j->kernels->gemm.fn(g);
     }
+    j->kernels->scale.fn(y, y, count, g->m, g->y_row, g->y_row, op->gammas, 0, NULL, NULL, NULL);
 }
 
-/* y may be x: this task alone reads and writes these positions, and has packed them before it writes. */
+/* y may be x: then a task has all rows of its positions, and has packed them before it writes. */
 static void output_strip(void *context, int64_t task, int slot) {
     const job *j = context;
     const atl_channel_attend_op *op = j->op;
     const atl_run_state *run = j->run;
-    int64_t b = task / j->groups, from = task % j->groups * j->width, nr = j->kernels->gemm.nr, c = op->channels;
-    int64_t count = atl_min(j->width, run->plan->positions - from);
+    const atl_cell cell = atl_grid_cell(&j->grid, task);
+    int64_t b = cell.sample, from = cell.column, nr = j->kernels->gemm.nr, c = op->channels,
+            count = cell.column_end - from;
     float *scratch = atl_run_scratch(run, slot), *lanes = scratch + op->lanes, *w = atl_run_workspace(run, b);
     atl_sample sample = atl_run_sample(run, b);
     atl_lanes_copy(sample.x + from, run->x_row, c, count, 0, nr, lanes);
     atl_lanes_clear(c, count, nr, lanes);
-    for (int64_t i = 0; i < op->outputs; i += OUTPUT_ROWS) {
+    for (int64_t i = cell.row, rows; i < cell.row_end; i += rows) {
+        rows = atl_min(cell.row_end - i, ATL_CHANNEL_ROWS - i % ATL_CHANNEL_ROWS);
         float *y = sample.y + i * run->y_row + from;
-        atl_gemm g = {.m = atl_min(OUTPUT_ROWS, op->outputs - i), .a_tile = j->kernels->gemm.mr, .a_step = op->row};
+        atl_gemm g = {.m = rows, .a_tile = j->kernels->gemm.mr, .a_step = op->row};
         g.y_row = g.residual_row = run->y_row;
         g.sums = scratch + op->sums, g.sums_row = nr;
-        if (!op->fold) {
-            const float *v = atl_panels_block(run, b, &op->project_values.to, from / ATL_BLOCK) + from % ATL_BLOCK;
-            g.k = op->outputs;
-            g.a = w + op->map + i;
-            g.b_row = ATL_PANEL_ROW;
-            output_rows(j, &g, v, nr, 0, y, count);
-            j->kernels->scale.fn(y, y, count, g.m, run->y_row, run->y_row, op->gammas, 0, NULL, NULL, NULL);
-        }
+        if (!op->fold)
+            attend_values(j, &g, b, i, from, count, y);
         g.stream = atl_run_streams(run, y);
         g.k = c;
-        g.a = op->fold ? mixed_columns(op, w, i) : op->skip + i;
-        g.a_step = op->fold ? OUTPUT_ROWS : op->row;
+        g.a = op->fold ? atl_channel_mixed(op, w, i) : op->skip + i;
+        g.a_step = op->fold ? ATL_CHANNEL_ROWS : op->row;
         g.b_row = nr;
         g.row_bias = op->skip_bias ? op->skip_bias + i : NULL;
         if (op->fold && op->value_bias)
-            g.row_bias = g.a + c * OUTPUT_ROWS;
-        output_rows(j, &g, lanes, nr * c, !op->fold, y, count);
+            g.row_bias = g.a + c * ATL_CHANNEL_ROWS;
+        for (int64_t p = 0; p < count; p += nr) {
+            g.n = atl_min(nr, count - p);
+            g.b = lanes + p * c;
+            g.y = y + p;
+            g.residual = op->fold ? NULL : g.y;
+            j->kernels->gemm.fn(&g);
+        }
     }
 }
 
@@ -274,10 +217,10 @@ static void map_rows(void *context, int64_t task, int slot) {
     const job *j = context;
     const atl_channel_attend_op *op = j->op;
     const atl_map_rows *rows = &j->run->map_rows;
-    int64_t b = task / j->groups, first = task % j->groups * MAP_ROWS, m = op->outputs;
-    int64_t count = atl_min(MAP_ROWS, rows->count - first);
-    const float *attention = atl_run_workspace(j->run, b) + op->map;
-    float *map = atl_run_sample(j->run, b).map + first * m;
+    const atl_cell cell = atl_grid_cell(&j->grid, task);
+    int64_t first = cell.column, count = cell.column_end - first, m = op->outputs;
+    const float *attention = atl_run_workspace(j->run, cell.sample) + op->map;
+    float *map = atl_run_sample(j->run, cell.sample).map + first * m;
     if (!rows->rows)
         j->kernels->transpose.fn(attention + first, m, count, op->row, NULL, map, m);
     for (int64_t i = 0; rows->rows && i < count; i++)
@@ -286,31 +229,51 @@ static void map_rows(void *context, int64_t task, int slot) {
 
 /* ---- run ---- */
 
-static void run_stage(job *j, const char *stage, atl_task_fn *function, int64_t groups) {
-    j->groups = groups;
-    atl_run_stage(j->run, stage, function, j, j->run->batch * groups);
+static atl_grid split_columns(const job *j, int64_t columns, int64_t unit, int64_t most) {
+    return atl_run_split_columns(j->run, j->run->batch, columns, unit, unit, most);
 }
-#define run_groups(job, function, groups) run_stage(job, #function, function, groups)
+
+/* Whether a sample's y is its x. */
+static int in_place(const atl_run_state *run) {
+    int64_t samples = run->samples ? run->batch : 1;
+    for (int64_t b = 0; b < samples; b++)
+        if (atl_run_sample(run, b).x == atl_run_sample(run, b).y)
+            return 1;
+    return 0;
+}
 
 void atl_channel_attend_run(const atl_run_state *run, const atl_channel_attend_op *op) {
     const atl_kernels *kernels = &run->plan->engine->kernels;
-    int64_t n = run->plan->positions, threads = atl_pool_threads(run->plan->engine->pool);
-    int64_t panels = atl_ceil_div(op->outputs, kernels->gemm.nr);
-    int many = run->batch * atl_ceil_div(n, ATL_BLOCK) >= TASKS_PER_THREAD * threads;
-    job j = {.run = run, .op = op, .kernels = kernels, .width = many ? ATL_BLOCK : STRIP_MIN};
-    if (op->correlate.gram)
-        run_groups(&j, mean_rows, atl_ceil_div(op->channels, MEAN_ROWS));
-    else
+    job j = {.run = run, .op = op, .kernels = kernels};
+    if (op->correlate.gram) {
+        j.grid = split_columns(&j, op->channels, MEAN_UNIT, MEAN_ROWS);
+        atl_channel_stage(&j, mean_rows);
+    } else {
         atl_project_run(run, &op->project);
+    }
     if (!op->fold)
         atl_project_run(run, &op->project_values);
     atl_correlate_run(run, &op->correlate);
-    if (op->correlate.gram)
-        run_groups(&j, project_group, atl_ceil_div(op->outputs, MEAN_OUTPUTS));
-    run_groups(&j, attend_panel, panels);
-    run_groups(&j, output_strip, atl_ceil_div(n, j.width));
-    if (atl_run_sample(run, 0).map)
-        run_groups(&j, map_rows, atl_ceil_div(run->map_rows.count, MAP_ROWS));
+    if (op->correlate.gram) {
+        j.grid = split_columns(&j, op->outputs, OUTPUT_UNIT, MEAN_OUTPUTS);
+        atl_channel_stage(&j, project_group);
+    }
+    atl_channel_panels(&j);
+    j.grid = (atl_grid){.samples = run->batch,
+                        .columns = run->plan->positions,
+                        .rows = op->outputs,
+                        .column_unit = kernels->gemm.nr,
+                        .column_least = kernels->gemm.nr,
+                        .column_most = ATL_BLOCK,
+                        .row_unit = in_place(run) ? op->outputs : kernels->gemm.mr,
+                        .column_cost = PACK_ROWS,
+                        .row_cost = kernels->gemm.nr / 2};
+    atl_run_split(run, &j.grid);
+    atl_channel_stage(&j, output_strip);
+    if (atl_run_sample(run, 0).map) {
+        j.grid = atl_run_split_columns(run, run->batch, run->map_rows.count, 1, 1, MAP_ROWS);
+        atl_channel_stage(&j, map_rows);
+    }
 }
 
 void atl_channel_attend_describe(const atl_plan *plan, const atl_channel_attend_op *op, atl_text *text) {

@@ -14,6 +14,7 @@ enum {
     PLANE_FLOATS = 128 * 1024, /* of a band: with the weights of a tile they share a second-level cache */
     POOL = 3,                  /* lines and columns of a window */
     POOL_COLUMNS = 2,          /* of these, the outer ones */
+    LEAST_PIXELS = 96,         /* of a task's lines, about */
     UNIT_ROWS = 8,             /* output channels of the smallest piece; a multiple of every conv tile */
     LINE = ATL_ALIGN / (int)sizeof(float)
 };
@@ -185,6 +186,20 @@ void atl_conv_range(const atl_conv_op *op, int64_t i, int64_t pieces, int64_t *f
     *count = unit_row(op, end) - *first;
 }
 
+atl_grid atl_conv_grid(const atl_run_state *run, const atl_conv_op *op) {
+    atl_grid grid = {.samples = run->batch,
+                     .columns = op->out_height,
+                     .rows = atl_conv_pieces(op),
+                     .column_unit = 1,
+                     .column_least = atl_min(op->out_height, atl_ceil_div(LEAST_PIXELS, op->out_width)),
+                     .column_most = op->out_height,
+                     .row_unit = 1,
+                     .column_cost = 1,
+                     .row_cost = 1};
+    atl_run_split(run, &grid);
+    return grid;
+}
+
 /* ---- run ---- */
 
 typedef struct piece {
@@ -317,11 +332,6 @@ void atl_conv_lines(const atl_run_state *run, const atl_conv_op *op, int slot, i
             conv_band(op, &p, band_from(op, x, at, end), next, from, until);
         }
     }
-}
-
-void atl_conv_piece(const atl_run_state *run, const atl_conv_op *op, int slot, int64_t i, int64_t pieces,
-                    const atl_conv_io *io) {
-    atl_conv_lines(run, op, slot, i, pieces, 0, op->out_height, io);
 }
 
 void atl_conv_describe(const atl_plan *plan, const atl_conv_op *op, atl_text *text) {

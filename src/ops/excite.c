@@ -18,7 +18,11 @@ enum {
     GROUP_FLOATS = 64 * 1024, /* channels of a split sample's task hold about this much */
     TOGETHER = 8,             /* samples that share a read of weights: twice what the fc kernel takes at once */
     GROUPS_PER_THREAD = 2,
-    CHAIN = 16 /* samples of a task at most: other callers get their turn between tasks */
+    UNIT_FLOATS = 512,   /* where channels hold as much, any few of them are a task, ... */
+    FEW = 4,             /* ... so many */
+    FACTORS = 256,       /* of a split sample's task at a time; a multiple of FC_LANES */
+    SPLIT_TERMS = 32768, /* products of a sample's factors that are shared, a sample's fewer are not */
+    CHAIN = 16           /* samples of a task at most: other callers get their turn between tasks */
 };
 
 atl_status atl_excite_plan(atl_plan *plan, atl_linear *fc1, atl_linear *fc2, int64_t positions, atl_excite_op *op,
@@ -32,21 +36,28 @@ atl_status atl_excite_plan(atl_plan *plan, atl_linear *fc1, atl_linear *fc2, int
     op->hidden = fc1->m;
     op->channels = fc2->m;
     op->positions = positions;
-    op->channel_group = atl_max(1, GROUP_FLOATS / positions);
+    op->channel_unit = positions < UNIT_FLOATS ? FC_LANES : FEW;
+    op->channel_group = atl_max(1, GROUP_FLOATS / positions / op->channel_unit) * op->channel_unit;
     atl_status status = atl_reserve_sample(plan, &op->mean, op->channels, 1, 1, error);
     if (status == ATL_OK && op->with_max)
         status = atl_reserve_sample(plan, &op->max, op->channels, 1, 1, error);
     if (status == ATL_OK)
-        status = atl_reserve_sample(plan, &op->inner, op->hidden, 1 + op->with_max, 1, error);
+        status = atl_reserve_sample(plan, &op->inner, op->hidden, 1, 1, error);
+    if (status == ATL_OK && op->with_max)
+        status = atl_reserve_sample(plan, &op->inner_max, op->hidden, 1, 1, error);
     if (status == ATL_OK)
         status = atl_reserve_sample(plan, &op->factor, op->channels, 1, 1, error);
-    if (status == ATL_OK)
-        status = atl_reserve_slot(plan, &op->group, atl_min(op->channel_group, op->channels) + 2 * FC_LANES,
-                                  1 + op->with_max, 1, error);
     return status;
 }
 
 /* ---- the pieces, in one sample's workspace ---- */
+
+/* Means of channels [from, from + count), from their sums. */
+static void divide(const atl_excite_op *op, float *workspace, int64_t from, int64_t count) {
+    float *means = workspace + op->mean + from;
+    for (int64_t i = 0; i < count; i++)
+        means[i] /= (float)op->positions;
+}
 
 void atl_excite_squeeze(const atl_kernels *kernels, const atl_excite_op *op, float *workspace, const float *x,
                         int64_t x_row, int64_t from, int64_t count) {
@@ -55,32 +66,92 @@ void atl_excite_squeeze(const atl_kernels *kernels, const atl_excite_op *op, flo
         kernels->sum_max.fn(x + from * x_row, op->positions, count, x_row, sums, workspace + op->max + from);
     else
         kernels->sum.fn(x + from * x_row, op->positions, count, x_row, sums);
+    divide(op, workspace, from, count);
 }
 
-/* From the pooled channels of `samples` samples, `step` floats apart; out may be these themselves. */
-static void mlp(const atl_kernels *k, const atl_excite_op *op, int64_t samples, int64_t step, float *workspace,
-                atl_offset pooled, atl_offset out) {
-    float *inner = workspace + op->inner;
-    k->fc.fn(workspace + pooled, samples, step, op->channels, op->w1, op->b1, op->hidden, inner, step);
-    for (int64_t s = 0; s < samples; s++)
-        k->unary.fn(inner + s * step, inner + s * step, op->hidden, op->activation, 0.0f);
-    k->fc.fn(inner, samples, step, op->hidden, op->w2, op->b2, op->channels, workspace + out, step);
+/* Hidden units [first, first + count) of samples that are `step` floats apart; first is a multiple of FC_LANES, here and
+ * below. */
+static void hidden_units(const atl_kernels *k, const atl_excite_op *op, int64_t samples, int64_t step, float *workspace,
+                         int64_t first, int64_t count) {
+    const atl_offset pooled[] = {op->mean, op->max}, inner[] = {op->inner, op->inner_max};
+    const float *w = op->w1 + first * op->channels, *bias = op->b1 ? op->b1 + first : NULL;
+    for (int i = 0; i < 1 + op->with_max; i++) {
+        float *to = workspace + inner[i] + first;
+        k->fc.fn(workspace + pooled[i], samples, step, op->channels, w, bias, count, to, step);
+        for (int64_t s = 0; s < samples; s++)
+            k->unary.fn(to + s * step, to + s * step, count, op->activation, 0.0f);
+    }
+}
+
+/* Factors of channels [first, first + count); `other` is as large. Both are `to_step` floats apart. */
+static void channel_factors(const atl_kernels *k, const atl_excite_op *op, int64_t samples, int64_t step,
+                            const float *workspace, int64_t first, int64_t count, float *to, float *other,
+                            int64_t to_step) {
+    const float *w = op->w2 + first * op->hidden, *bias = op->b2 ? op->b2 + first : NULL;
+    k->fc.fn(workspace + op->inner, samples, step, op->hidden, w, bias, count, to, to_step);
+    if (op->with_max)
+        k->fc.fn(workspace + op->inner_max, samples, step, op->hidden, w, bias, count, other, to_step);
+    for (int64_t s = 0; s < samples; s++, to += to_step, other += to_step) {
+        for (int64_t i = 0; i < count && op->with_max; i++)
+            to[i] += other[i];
+        k->unary.fn(to, to, count, op->gate, op->alpha);
+    }
 }
 
 void atl_excite_factors(const atl_kernels *kernels, const atl_excite_op *op, int64_t samples, int64_t step,
                         float *workspace) {
-    for (int64_t s = 0; s < samples; s++)
-        for (int64_t i = 0; i < op->channels; i++)
-            workspace[s * step + op->mean + i] /= (float)op->positions;
-    mlp(kernels, op, samples, step, workspace, op->mean, op->factor);
-    if (op->with_max)
-        mlp(kernels, op, samples, step, workspace, op->max, op->max);
-    for (int64_t s = 0; s < samples; s++) {
-        float *factor = workspace + s * step + op->factor, *max = workspace + s * step + op->max;
-        for (int64_t i = 0; i < op->channels && op->with_max; i++)
-            factor[i] += max[i];
-        kernels->unary.fn(factor, factor, op->channels, op->gate, op->alpha);
+    hidden_units(kernels, op, samples, step, workspace, 0, op->hidden);
+    channel_factors(kernels, op, samples, step, workspace, 0, op->channels, workspace + op->factor, workspace + op->max,
+                    step);
+}
+
+/* ---- factors as stages of their own ---- */
+
+typedef struct factors_job {
+    const atl_run_state *run;
+    const atl_excite_op *op;
+    const atl_kernels *kernels;
+    atl_grid grid;
+} factors_job;
+
+static void hidden_task(void *context, int64_t task, int slot) {
+    (void)slot;
+    const factors_job *j = context;
+    const atl_cell c = atl_grid_cell(&j->grid, task);
+    hidden_units(j->kernels, j->op, 1, 0, atl_run_workspace(j->run, c.sample), c.column, c.column_end - c.column);
+}
+
+static void factors_task(void *context, int64_t task, int slot) {
+    (void)slot;
+    const factors_job *j = context;
+    const atl_cell c = atl_grid_cell(&j->grid, task);
+    float *workspace = atl_run_workspace(j->run, c.sample);
+    channel_factors(j->kernels, j->op, 1, 0, workspace, c.column, c.column_end - c.column,
+                    workspace + j->op->factor + c.column, workspace + j->op->max + c.column, 0);
+}
+
+static void all_factors_task(void *context, int64_t b, int slot) {
+    (void)slot;
+    const factors_job *j = context;
+    atl_excite_factors(j->kernels, j->op, 1, 0, atl_run_workspace(j->run, b));
+}
+
+static void run_hidden(factors_job *j) {
+    int64_t most = atl_round_up(j->op->hidden, FC_LANES);
+    j->grid = atl_run_split_columns(j->run, j->run->batch, j->op->hidden, FC_LANES, FC_LANES, most);
+    atl_run_tasks(j->run, hidden_task, j, atl_grid_tasks(&j->grid));
+}
+
+void atl_excite_run_factors(const atl_run_state *run, const atl_excite_op *op) {
+    factors_job j = {run, op, &run->plan->engine->kernels, {0}};
+    if (2 * (1 + op->with_max) * op->channels * op->hidden < SPLIT_TERMS) {
+        atl_run_tasks(run, all_factors_task, &j, run->batch);
+        return;
     }
+    run_hidden(&j);
+    j.grid =
+        atl_run_split_columns(run, run->batch, op->channels, FC_LANES, FC_LANES, atl_round_up(op->channels, FC_LANES));
+    atl_run_tasks(run, factors_task, &j, atl_grid_tasks(&j.grid));
 }
 
 /* ---- the whole layer ---- */
@@ -90,8 +161,7 @@ typedef struct job {
     const atl_excite_op *op;
     const atl_kernels *kernels;
     atl_schedule schedule;
-    int64_t group, groups;   /* channels of a split sample that a task takes, and how many of these there are */
-    int64_t parts;           /* of its hidden units */
+    atl_grid grid;           /* of channels, of split samples */
     int64_t together;        /* samples that share a read of the weights */
     _Atomic int64_t claimed; /* samples that chains have taken */
 } job;
@@ -107,16 +177,19 @@ static void excite(const job *j, int64_t b, int64_t samples) {
                        atl_run_workspace(j->run, b));
 }
 
-/* Scales sample b; sample `next` is reduced meanwhile, unless it is negative. */
-static void scale(const job *j, int64_t b, int64_t next) {
+/* Scales channels [from, from + count) of sample b; those of sample `next` are reduced meanwhile, unless it is negative. */
+static void scale(const job *j, int64_t b, int64_t from, int64_t count, int64_t next) {
     const atl_run_state *run = j->run;
     atl_sample sample = atl_run_sample(run, b);
-    const float *factor = atl_run_workspace(run, b) + j->op->factor;
-    const float *ahead = next < 0 ? NULL : atl_run_sample(run, next).x;
-    float *sums = next < 0 ? NULL : atl_run_workspace(run, next) + j->op->mean;
-    float *maxima = next < 0 || !j->op->with_max ? NULL : atl_run_workspace(run, next) + j->op->max;
-    j->kernels->scale.fn(sample.x, sample.y, j->op->positions, j->op->channels, run->x_row, run->y_row, factor,
-                         j->schedule.stream && sample.x != sample.y, ahead, sums, maxima);
+    const float *factor = atl_run_workspace(run, b) + j->op->factor + from;
+    const float *ahead = next < 0 ? NULL : atl_run_sample(run, next).x + from * run->x_row;
+    float *sums = next < 0 ? NULL : atl_run_workspace(run, next) + j->op->mean + from;
+    float *maxima = next < 0 || !j->op->with_max ? NULL : atl_run_workspace(run, next) + j->op->max + from;
+    j->kernels->scale.fn(sample.x + from * run->x_row, sample.y + from * run->y_row, j->op->positions, count,
+                         run->x_row, run->y_row, factor, j->schedule.stream && sample.x != sample.y, ahead, sums,
+                         maxima);
+    if (next >= 0)
+        divide(j->op, atl_run_workspace(run, next), from, count);
 }
 
 static void one_sample(void *context, int64_t b, int slot) {
@@ -124,7 +197,7 @@ static void one_sample(void *context, int64_t b, int slot) {
     const job *j = context;
     squeeze(j, b, 0, j->op->channels);
     excite(j, b, 1);
-    scale(j, b, -1);
+    scale(j, b, 0, j->op->channels, -1);
 }
 
 /* A chain of samples, claimed one by one so that no thread ends far behind the others: the next one is reduced while one is
@@ -139,7 +212,7 @@ static void sample_chain(void *context, int64_t task, int slot) {
     for (int length = 1; b < batch; length++) {
         int64_t next = length < CHAIN ? atomic_fetch_add(&j->claimed, 1) : batch;
         excite(j, b, 1);
-        scale(j, b, next < batch ? next : -1);
+        scale(j, b, 0, channels, next < batch ? next : -1);
         b = next;
     }
 }
@@ -154,7 +227,7 @@ static void sample_group(void *context, int64_t task, int slot) {
         squeeze(j, b, 0, channels);
     excite(j, first, count);
     for (int64_t b = first; b < first + count; b++)
-        scale(j, b, -1);
+        scale(j, b, 0, channels, -1);
 }
 
 /* How many samples share a read of the weights, where these are more than a sample. */
@@ -163,87 +236,51 @@ static int64_t samples_together(const atl_run_state *run, const atl_excite_op *o
     return 2 * op->hidden < op->positions ? 1 : atl_max(1, atl_min(TOGETHER, fair));
 }
 
-/* ---- a split sample ---- */
-
-static int64_t group_size(const job *j, int64_t group) {
-    return atl_min(j->group, j->op->channels - group * j->group);
-}
-
-/* The means and maxima of some channels. */
 static void squeeze_group(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
-    int64_t b = task / j->groups, group = task % j->groups, from = group * j->group;
-    squeeze(j, b, from, group_size(j, group));
-    float *mean = atl_run_workspace(j->run, b) + j->op->mean + from;
-    for (int64_t i = 0; i < group_size(j, group); i++)
-        mean[i] /= (float)j->op->positions;
+    const atl_cell c = atl_grid_cell(&j->grid, task);
+    squeeze(j, c.sample, c.column, c.column_end - c.column);
 }
 
-static int64_t part_start(const job *j, int64_t part) {
-    return atl_min(j->op->hidden, atl_ceil_div(j->op->hidden, FC_LANES) * part / j->parts * FC_LANES);
-}
-
-/* Some hidden units of the means, and of the maxima. */
-static void excite_part(void *context, int64_t task, int slot) {
+/* Channels find their factors themselves: those of whole groups of the fc kernel's outputs that they are in. */
+static void scale_group(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
-    const atl_excite_op *op = j->op;
-    int64_t from = part_start(j, task % j->parts), count = part_start(j, task % j->parts + 1) - from;
-    float *workspace = atl_run_workspace(j->run, task / j->parts);
-    for (int which = 0; which <= op->with_max; which++) {
-        float *inner = workspace + op->inner + which * op->hidden + from;
-        j->kernels->fc.fn(workspace + (which ? op->max : op->mean), 1, 0, op->channels, op->w1 + from * op->channels,
-                          op->b1 ? op->b1 + from : NULL, count, inner, 0);
-        j->kernels->unary.fn(inner, inner, count, op->activation, 0.0f);
+    const atl_run_state *run = j->run;
+    const atl_cell c = atl_grid_cell(&j->grid, task);
+    atl_sample sample = atl_run_sample(run, c.sample);
+    float factors[FACTORS], others[FACTORS];
+    for (int64_t from = c.column, end; from < c.column_end; from = end) {
+        int64_t first = from / FC_LANES * FC_LANES;
+        end = atl_min(c.column_end, first + FACTORS);
+        channel_factors(j->kernels, j->op, 1, 0, atl_run_workspace(run, c.sample), first, end - first, factors, others,
+                        0);
+        j->kernels->scale.fn(sample.x + from * run->x_row, sample.y + from * run->y_row, j->op->positions, end - from,
+                             run->x_row, run->y_row, factors + from - first, j->schedule.stream && sample.x != sample.y,
+                             NULL, NULL, NULL);
     }
 }
 
-/* The factors of channels [from, from + count), which is whole lanes of the weights, or up to the last channel. */
-static void group_factors(const job *j, const float *workspace, int64_t from, int64_t count, float *factor) {
-    const atl_excite_op *op = j->op;
-    for (int which = 0; which <= op->with_max; which++)
-        j->kernels->fc.fn(workspace + op->inner + which * op->hidden, 1, 0, op->hidden, op->w2 + from * op->hidden,
-                          op->b2 ? op->b2 + from : NULL, count, factor + which * count, 0);
-    for (int64_t i = 0; i < count && op->with_max; i++)
-        factor[i] += factor[count + i];
-    j->kernels->unary.fn(factor, factor, count, op->gate, op->alpha);
-}
-
-static void scale_group(void *context, int64_t task, int slot) {
-    const job *j = context;
+static void run_split(job *j) {
     const atl_run_state *run = j->run;
-    int64_t b = task / j->groups, group = task % j->groups, from = group * j->group;
-    int64_t count = group_size(j, group), first = from / FC_LANES * FC_LANES;
-    int64_t end = atl_min(atl_round_up(from + count, FC_LANES), j->op->channels);
-    atl_sample sample = atl_run_sample(run, b);
-    float *factor = atl_run_scratch(run, slot) + j->op->group;
-    group_factors(j, atl_run_workspace(run, b), first, end - first, factor);
-    j->kernels->scale.fn(sample.x + from * run->x_row, sample.y + from * run->y_row, j->op->positions, count,
-                         run->x_row, run->y_row, factor + from - first, j->schedule.stream && sample.x != sample.y,
-                         NULL, NULL, NULL);
-}
-
-static void split(job *j, int64_t threads) {
-    int64_t fair = atl_ceil_div(j->op->channels * j->run->batch, GROUPS_PER_THREAD * threads);
-    j->group = atl_min(j->op->channel_group, atl_round_up(fair, FC_LANES));
-    j->groups = atl_ceil_div(j->op->channels, j->group);
-    j->parts = atl_min(threads, atl_ceil_div(j->op->hidden, FC_LANES));
+    factors_job factors = {run, j->op, j->kernels, {0}};
+    j->grid = atl_run_split_columns(run, run->batch, j->op->channels, j->op->channel_unit, j->op->channel_unit,
+                                    j->op->channel_group);
+    atl_run_tasks(run, squeeze_group, j, atl_grid_tasks(&j->grid));
+    run_hidden(&factors);
+    atl_run_tasks(run, scale_group, j, atl_grid_tasks(&j->grid));
 }
 
 void atl_excite_run(const atl_run_state *run, const atl_excite_op *op) {
     const atl_plan *plan = run->plan;
-    int64_t threads = atl_pool_threads(plan->engine->pool);
-    job j = {.run = run,
-             .op = op,
-             .kernels = &plan->engine->kernels,
-             .schedule = atl_run_schedule(run),
-             .together = samples_together(run, op)};
+    job j = {run, op, &plan->engine->kernels, atl_run_schedule(run), {0}, samples_together(run, op), 0};
     if (j.schedule.whole && !j.schedule.stream && j.together > 1) {
         atl_run_tasks(run, sample_group, &j, atl_ceil_div(run->batch, j.together));
         return;
     }
     if (j.schedule.whole && j.schedule.stream) {
+        int64_t threads = atl_pool_threads(plan->engine->pool);
         atl_run_tasks(run, sample_chain, &j, atl_ceil_div(run->batch, CHAIN) + threads - 1);
         return;
     }
@@ -251,10 +288,7 @@ void atl_excite_run(const atl_run_state *run, const atl_excite_op *op) {
         atl_run_tasks(run, one_sample, &j, run->batch);
         return;
     }
-    split(&j, threads);
-    atl_run_tasks(run, squeeze_group, &j, run->batch * j.groups);
-    atl_run_tasks(run, excite_part, &j, run->batch * j.parts);
-    atl_run_tasks(run, scale_group, &j, run->batch * j.groups);
+    run_split(&j);
 }
 
 void atl_excite_describe(const atl_plan *plan, const atl_excite_op *op, atl_text *text) {
@@ -265,6 +299,6 @@ void atl_excite_describe(const atl_plan *plan, const atl_excite_op *op, atl_text
     atl_text_add(text, "excite: %s%lld -> %lld -> %lld, blocks of %d (%s, %s)\n", op->with_max ? "the sum of two " : "",
                  (long long)op->channels, (long long)op->hidden, (long long)op->channels, ATL_BLOCK, k->fc.variant,
                  k->unary.variant);
-    atl_text_add(text, "scale: sample per task, or groups of %lld channels when samples are few (%s)\n",
+    atl_text_add(text, "scale: sample per task, or groups of up to %lld channels when samples are few (%s)\n",
                  (long long)op->channel_group, k->scale.variant);
 }

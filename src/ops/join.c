@@ -8,7 +8,10 @@
 #include "../plan.h"
 #include "ops.h"
 
-enum { STRIP = 96, STRIP_MIN = 24 /* rows of a task, when there are few; multiples of every row tile */ };
+enum {
+    STRIP = 96,    /* rows of a task at most */
+    PACK_LANES = 8 /* of products take as long as it takes to load a row */
+};
 
 atl_status atl_join_plan(atl_plan *plan, atl_linear *linear, atl_join_op *op, atl_error *error) {
     int64_t nr = plan->engine->kernels.gemm.nr;
@@ -26,8 +29,8 @@ atl_status atl_join_plan(atl_plan *plan, atl_linear *linear, atl_join_op *op, at
 typedef struct job {
     const atl_run_state *run;
     const atl_join_op *op;
-    int64_t rows;          /* that follow each other: of a sample, or of all */
-    int64_t width, strips; /* rows of a task, tasks of these */
+    int64_t rows;  /* that follow each other: of a sample, or of all */
+    atl_grid grid; /* rows x outputs */
 } job;
 
 /* n positions of k rows of a panel as one tile of rows or a part of it; whole tiles of the most frequent height are copied
@@ -54,9 +57,10 @@ static void join_strip(void *context, int64_t task, int slot) {
     const job *j = context;
     const atl_join_op *op = j->op;
     const atl_kernels *kernels = &j->run->plan->engine->kernels;
-    int64_t b = task / j->strips, from = task % j->strips * j->width, mr = kernels->gemm.mr, nr = kernels->gemm.nr;
-    float *scratch = atl_run_scratch(j->run, slot), *y = atl_run_sample(j->run, b).y + from * op->m;
-    atl_gemm g = {.m = atl_min(j->width, j->rows - from),
+    int64_t mr = kernels->gemm.mr, nr = kernels->gemm.nr;
+    atl_cell cell = atl_grid_cell(&j->grid, task);
+    float *scratch = atl_run_scratch(j->run, slot), *y = atl_run_sample(j->run, cell.sample).y + cell.column * op->m;
+    atl_gemm g = {.m = cell.column_end - cell.column,
                   .k = op->k,
                   .a = scratch + op->rows,
                   .a_tile = op->k * mr,
@@ -65,9 +69,9 @@ static void join_strip(void *context, int64_t task, int slot) {
                   .y_row = op->m,
                   .sums = scratch + op->sums,
                   .sums_row = nr};
-    pack_rows(j, b, from, g.m, mr, scratch + op->rows);
-    for (int64_t p = 0; p < op->m; p += nr) {
-        g.n = atl_min(nr, op->m - p);
+    pack_rows(j, cell.sample, cell.column, g.m, mr, scratch + op->rows);
+    for (int64_t p = cell.row; p < cell.row_end; p += nr) {
+        g.n = atl_min(nr, cell.row_end - p);
         g.b = op->weight + p * op->k;
         g.lane_bias = op->bias ? op->bias + p : NULL;
         g.y = y + p;
@@ -78,10 +82,18 @@ static void join_strip(void *context, int64_t task, int slot) {
 void atl_join_run(const atl_run_state *run, const atl_join_op *op) {
     int together = !run->samples && run->y_stride == op->positions * op->m;
     int64_t samples = together ? 1 : run->batch, mr = run->plan->engine->kernels.gemm.mr;
-    job j = {run, op, run->batch / samples * op->positions, 0, 0};
-    j.width = atl_run_width(run, samples * j.rows, mr, STRIP_MIN, STRIP);
-    j.strips = atl_ceil_div(j.rows, j.width);
-    atl_run_tasks(run, join_strip, &j, samples * j.strips);
+    job j = {run, op, run->batch / samples * op->positions, {0}};
+    j.grid = (atl_grid){.samples = samples,
+                        .columns = j.rows,
+                        .rows = op->m,
+                        .column_unit = mr,
+                        .column_least = mr,
+                        .column_most = STRIP / mr * mr,
+                        .row_unit = run->plan->engine->kernels.gemm.nr,
+                        .column_cost = PACK_LANES,
+                        .row_cost = mr / 2};
+    atl_run_split(run, &j.grid);
+    atl_run_tasks(run, join_strip, &j, atl_grid_tasks(&j.grid));
 }
 
 void atl_join_describe(const atl_plan *plan, const atl_join_op *op, atl_text *text) {

@@ -29,9 +29,8 @@ typedef struct atl_excite_op {
     atl_unary activation, gate;
     float alpha;
     int with_max;
-    int64_t channel_group; /* channels of a task when a sample is split, at most */
-    atl_offset mean, max, inner, factor;
-    atl_offset group; /* in the slot's scratch: factors of these channels */
+    int64_t channel_group, channel_unit; /* channels of a task when a sample is split, at most and at least */
+    atl_offset mean, max, inner, inner_max, factor;
 } atl_excite_op;
 
 /* activation, gate, alpha and with_max are set by the layer. */
@@ -41,11 +40,13 @@ void atl_excite_run(const struct atl_run_state *run, const atl_excite_op *op);
 void atl_excite_describe(const struct atl_plan *plan, const atl_excite_op *op, atl_text *text);
 
 /* The pieces, for layers that scale on their own. All of them work in one sample's workspace.
- * Sums (and maxima) of channels [from, from + count) of x; then the factors of all channels. */
+ * Means (and maxima) of channels [from, from + count) of x; then the factors of all channels. */
 void atl_excite_squeeze(const atl_kernels *kernels, const atl_excite_op *op, float *workspace, const float *x,
                         int64_t x_row, int64_t from, int64_t count);
 void atl_excite_factors(const atl_kernels *kernels, const atl_excite_op *op, int64_t samples, int64_t step,
                         float *workspace);
+/* The latter as stages, for every sample of a run. */
+void atl_excite_run_factors(const struct atl_run_state *run, const atl_excite_op *op);
 
 /* ---- pixel gate: y = x * sigmoid(conv([mean over channels, max over channels])), samples [C, H, W] ---- */
 
@@ -68,6 +69,8 @@ void atl_pixel_gate_describe(const struct atl_plan *plan, const atl_pixel_gate_o
 /* The pieces, for layers that gate on their own. All of them work in one sample's workspace.
  * Image rows that hold at least so many pixels, and no fewer than the convolution reaches. */
 int64_t atl_pixel_gate_rows(const atl_pixel_gate_op *op, int64_t pixels);
+/* Image rows of split samples, at most `most` in a task. */
+struct atl_grid atl_pixel_gate_grid(const struct atl_run_state *run, const atl_pixel_gate_op *op, int64_t most);
 /* Pools image rows [from, end) of x, of which channel c counts times scale[c] unless that is NULL. */
 void atl_pixel_gate_pool(const atl_kernels *kernels, const atl_pixel_gate_op *op, float *workspace, const float *x,
                          int64_t x_row, const float *scale, int64_t from, int64_t end);
@@ -111,7 +114,8 @@ typedef struct atl_conv_op {
 
 /*
  * channels, height, width, rows, groups, stride, relu, count and with_pool are set by the layer; it has checked that groups
- * divides channels and rows, and is 1 with_pool. Filter i is linears[i] of `linears`, folded (atl_linear_fold), with kernel k[i]. Takes plan->tables.
+ * divides channels and rows, and is 1 with_pool. Filter i is linears[i] of `linears`, folded (atl_linear_fold), with kernel
+ * k[i]. Takes plan->tables.
  */
 atl_status atl_conv_plan(struct atl_plan *plan, struct atl_linear *linears, const int64_t *k, atl_conv_op *op,
                          atl_error *error);
@@ -122,22 +126,21 @@ atl_status atl_conv_plan(struct atl_plan *plan, struct atl_linear *linears, cons
  */
 int64_t atl_conv_pieces(const atl_conv_op *op);
 void atl_conv_range(const atl_conv_op *op, int64_t i, int64_t pieces, int64_t *first, int64_t *count);
+/* How few samples are shared: output lines x pieces. */
+struct atl_grid atl_conv_grid(const struct atl_run_state *run, const atl_conv_op *op);
 
 /* What a sample's work reads and writes. */
 typedef struct atl_conv_io {
     const float *x;
-    const float
-        *next;     /* x of the sample that this thread is likely to take next, which is fetched meanwhile; or NULL */
-    float *y;      /* row r of filter f is y + f*y_filter + r*y_row, dense */
-    float *pooled; /* channel c is pooled + c*pooled_row, dense */
+    const float *next; /* x of the sample that this thread is likely to take next, fetched meanwhile; or NULL */
+    float *y;          /* row r of filter f is y + f*y_filter + r*y_row, dense */
+    float *pooled;     /* channel c is pooled + c*pooled_row, dense */
     int64_t x_row, y_filter, y_row; /* x_row: from a channel to the next */
     int64_t pooled_row;
 } atl_conv_io;
 
-/* Computes a piece: part of a task, in the scratch of its slot. Each piece pools some of the channels. */
-void atl_conv_piece(const struct atl_run_state *run, const atl_conv_op *op, int slot, int64_t i, int64_t pieces,
-                    const atl_conv_io *io);
-/* The same for output lines [line, end) alone. */
+/* Computes output lines [line, end) of a piece: part of a task, in the scratch of its slot. Each piece pools some of the
+ * channels. */
 void atl_conv_lines(const struct atl_run_state *run, const atl_conv_op *op, int slot, int64_t i, int64_t pieces,
                     int64_t line, int64_t end, const atl_conv_io *io);
 void atl_conv_describe(const struct atl_plan *plan, const atl_conv_op *op, atl_text *text);
@@ -288,9 +291,12 @@ typedef struct atl_attend_op {
     float scale;                        /* of the logits */
     float gamma;
     atl_panels q, k, v; /* head h: d, d and c rows from row + h times as many on */
-    int queries_in_x; /* of one head: queries are x's rows and, if d is more than these, a row of ones. With a map they are
-                           copied to the panels q first (atl_panels_copy_x), as y may be x */
-    int into_y;       /* y = gamma * affine(result) + x, else the result goes into the panels `to`, c rows a head */
+    /* NULL, or query, key, value and output of the run, which are taken and written where they lie: no panels. Without a map,
+     * and with features side by side. */
+    const struct atl_view_op *tensors;
+    int queries_in_x; /* of one head: queries are x's rows and, if d is more than these, a row of ones. Where rows of a map are
+                         recomputed they are copied to the panels q first, as y may be x */
+    int into_y; /* y = gamma * affine(result) + x, else the result goes into the panels `to`, c rows a head */
     atl_affine affine;
     atl_panels to;
     int masked;        /* the run's masks count, and causal */
@@ -370,8 +376,11 @@ typedef struct atl_channel_attend_op {
     int fold; /* y = (gamma A Wv + Wx) x, else gamma A (Wv x) + Wx x */
     atl_correlate_op correlate;
     atl_project_op project, project_values; /* queries and keys unless correlate.gram, values unless fold */
-    atl_offset query_mean, key_mean, map,
-        mixed;                     /* [row]; A^T and (gamma A Wv + Wx)^T [...][row], the latter's bias below */
+    atl_offset query_mean, key_mean;        /* [row] */
+    atl_offset map;                         /* A^T [outputs][row] */
+    atl_offset products;                    /* G Wq^T [channels][products_row] */
+    int64_t products_row;
+    atl_offset mixed;              /* (gamma A Wv + Wx)^T with the bias below: see atl_channel_mixed */
     atl_offset inner, lanes, sums; /* in the slot's scratch */
 } atl_channel_attend_op;
 
@@ -390,6 +399,11 @@ typedef struct atl_view_op {
     atl_panels panels;               /* dim rows a head */
 } atl_view_op;
 
+/* Query, key, value and output of an attention. */
+enum { ATL_VIEW_QUERY, ATL_VIEW_KEY, ATL_VIEW_VALUE, ATL_VIEW_OUTPUT, ATL_VIEWS };
+
+/* Position i of head h of the tensor of sample b. */
+float *atl_view_at(const struct atl_run_state *run, const atl_view_op *op, int64_t b, int64_t h, int64_t i);
 void atl_view_run(const struct atl_run_state *run, const atl_view_op *op);
 
 #endif

@@ -4,7 +4,7 @@
  * there are enough of them, and go by strips of image rows: a strip is scaled as soon as the next one is pooled, so that the
  * second read comes from a cache. Where input and output exceed the last-level cache, strips are long, outputs go straight to
  * memory and the next strip but one is pooled meanwhile. Few samples are split: pooled and gated by image rows, then scaled by
- * about the same pixels, which the thread is likely to have in its cache.
+ * about the same pixels, which the thread is likely to have in its cache, or by channels where threads are many for these.
  */
 #include <stdatomic.h>
 #include <string.h>
@@ -18,12 +18,13 @@
 enum {
     STRIP_FLOATS = 64 * 1024, /* of a strip, all channels, ... */
     STRIP_PIXELS = 1024,      /* ... but rows of this many at least, which memory likes better, ... */
-    SPLIT_PIXELS = 64,        /* ... or of this many where strips have to feed every thread */
-    STREAM_PIXELS = 512,      /* Likewise when outputs go straight to memory; at most STRIP_PIXELS then, ... */
-    STREAM_PLANE = 4096,      /* ... or a whole plane of up to this many */
-    TASKS_PER_THREAD = 2,
+    LEAST_PIXELS = 16,        /* ... or of this many where strips have to feed every thread: a cache line */
+    TASK_FLOATS = 2048,       /* of scaled channels, at least */
     LINE = ATL_ALIGN / (int)sizeof(float),
-    CHAIN = 16 /* samples of a task at most: other callers get their turn between tasks */
+    LINES_PER_THREAD = 8, /* of pixels, at least, where these are split */
+    STREAM_PIXELS = 512,  /* Likewise when outputs go straight to memory; at most STRIP_PIXELS then, ... */
+    STREAM_PLANE = 4096,  /* ... or a whole plane of up to this many */
+    CHAIN = 16            /* samples of a task at most: other callers get their turn between tasks */
 };
 
 int64_t atl_pixel_gate_rows(const atl_pixel_gate_op *op, int64_t pixels) {
@@ -107,8 +108,9 @@ typedef struct job {
     const atl_kernels *kernels;
     int stream;
     int64_t strip_rows, strips; /* of a sample */
-    int64_t parts, groups;      /* of a split sample's pixels; of its channels, where the parts are too few */
-    _Atomic int64_t claimed;    /* samples that chains have taken */
+    atl_grid pool, scale;       /* of split samples: image rows; pixels or channels, of all of the other */
+    int by_pixels;
+    _Atomic int64_t claimed; /* samples that chains have taken */
 } job;
 
 /* A strip of a sample; b = the batch's size: none. */
@@ -197,56 +199,64 @@ static void sample_chain(void *context, int64_t task, int slot) {
     }
 }
 
-static strip task_strip(const job *j, int64_t task) {
-    return (strip){task / j->strips, task % j->strips};
-}
-
 static void pool_task(void *context, int64_t task, int slot) {
     (void)slot;
-    pool_strip(context, task_strip(context, task));
+    const job *j = context;
+    const atl_run_state *run = j->run;
+    const atl_cell c = atl_grid_cell(&j->pool, task);
+    atl_pixel_gate_pool(j->kernels, j->op, atl_run_workspace(run, c.sample), atl_run_sample(run, c.sample).x,
+                        run->x_row, NULL, c.column, c.column_end);
 }
 
 static void gate_task(void *context, int64_t task, int slot) {
     (void)slot;
-    gate_strip(context, task_strip(context, task));
+    const job *j = context;
+    const atl_cell c = atl_grid_cell(&j->pool, task);
+    atl_pixel_gate_factors(j->kernels, j->op, atl_run_workspace(j->run, c.sample), c.column, c.column_end);
 }
 
-static int64_t part_start(const job *j, int64_t part) {
-    int64_t positions = j->run->plan->positions;
-    return part == j->parts ? positions : atl_ceil_div(positions, LINE) * part / j->parts * LINE;
-}
-
-/* Pixels of a split sample in whole cache lines: no two threads write the same one. */
 static void scale_task(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
     const atl_run_state *run = j->run;
-    int64_t b = task / (j->parts * j->groups), group = task / j->parts % j->groups, part = task % j->parts;
-    int64_t from = part_start(j, part), first = j->op->channels * group / j->groups;
-    atl_sample sample = atl_run_sample(run, b);
-    j->kernels->scale_pixels.fn(&(atl_scale_pixels_args){.x = sample.x + first * run->x_row + from,
-                                                         .y = sample.y + first * run->y_row + from,
-                                                         .n = part_start(j, part + 1) - from,
-                                                         .channels = j->op->channels * (group + 1) / j->groups - first,
-                                                         .x_stride = run->x_row,
-                                                         .y_stride = run->y_row,
-                                                         .factor = atl_run_workspace(run, b) + j->op->mean + from,
-                                                         .stream = j->stream && sample.x != sample.y});
+    const atl_cell c = atl_grid_cell(&j->scale, task);
+    atl_sample sample = atl_run_sample(run, c.sample);
+    int64_t count = c.column_end - c.column, pixel = j->by_pixels ? c.column : 0, channel = c.column - pixel;
+    j->kernels->scale_pixels.fn(
+        &(atl_scale_pixels_args){.x = sample.x + channel * run->x_row + pixel,
+                                 .y = sample.y + channel * run->y_row + pixel,
+                                 .n = j->by_pixels ? count : run->plan->positions,
+                                 .channels = j->by_pixels ? j->op->channels : count,
+                                 .x_stride = run->x_row,
+                                 .y_stride = run->y_row,
+                                 .factor = atl_run_workspace(run, c.sample) + j->op->mean + pixel,
+                                 .stream = j->stream && sample.x != sample.y});
+}
+
+atl_grid atl_pixel_gate_grid(const atl_run_state *run, const atl_pixel_gate_op *op, int64_t most) {
+    int64_t least = atl_min(op->height, atl_ceil_div(LEAST_PIXELS, op->width));
+    return atl_run_split_columns(run, run->batch, op->height, 1, least, atl_max(least, most));
+}
+
+/* Pixels by whole cache lines: no two threads write the same one. */
+static void split_scaling(job *j) {
+    const atl_run_state *run = j->run;
+    int64_t positions = run->plan->positions, channels = j->op->channels;
+    int64_t threads = atl_pool_threads(run->plan->engine->pool), lines = run->batch * (positions / LINE);
+    j->by_pixels = lines >= LINES_PER_THREAD * threads;
+    int64_t total = j->by_pixels ? positions : channels;
+    int64_t least = j->by_pixels ? LINE : atl_max(1, TASK_FLOATS / positions);
+    j->scale = atl_run_split_columns(run, run->batch, total, least, least, atl_round_up(total, least));
 }
 
 /* Few samples. */
 static void run_split(job *j) {
     const atl_run_state *run = j->run;
-    int64_t threads = atl_pool_threads(run->plan->engine->pool);
-    int64_t wanted = run->batch == 1 ? threads : atl_ceil_div(TASKS_PER_THREAD * threads, run->batch);
-    j->strip_rows =
-        atl_min(j->op->strip_rows, atl_pixel_gate_rows(j->op, atl_max(SPLIT_PIXELS, run->plan->positions / wanted)));
-    j->strips = atl_ceil_div(j->op->height, j->strip_rows);
-    j->parts = atl_min(wanted, atl_ceil_div(run->plan->positions, LINE));
-    j->groups = atl_min(atl_ceil_div(wanted, j->parts), j->op->channels);
-    atl_run_tasks(run, pool_task, j, run->batch * j->strips);
-    atl_run_tasks(run, gate_task, j, run->batch * j->strips);
-    atl_run_tasks(run, scale_task, j, run->batch * j->parts * j->groups);
+    j->pool = atl_pixel_gate_grid(run, j->op, j->op->strip_rows);
+    split_scaling(j);
+    atl_run_tasks(run, pool_task, j, atl_grid_tasks(&j->pool));
+    atl_run_tasks(run, gate_task, j, atl_grid_tasks(&j->pool));
+    atl_run_tasks(run, scale_task, j, atl_grid_tasks(&j->scale));
 }
 
 void atl_pixel_gate_run(const atl_run_state *run, const atl_pixel_gate_op *op) {
@@ -271,6 +281,6 @@ void atl_pixel_gate_describe(const atl_plan *plan, const atl_pixel_gate_op *op, 
     atl_text_add(
         text,
         "scale: sample per task, in strips of %lld rows, of %lld where the run exceeds the last-level cache; by "
-        "pixels when samples are few (%s)\n",
+        "pixels or channels when samples are few (%s)\n",
         (long long)op->strip_rows, (long long)op->stream_rows, k->scale_pixels.variant);
 }

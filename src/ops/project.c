@@ -80,7 +80,7 @@ typedef struct job {
     const atl_project_op *ops; /* of the same positions and the same k */
     int count;
     int64_t length, lanes; /* lanes of a sample, and of all */
-    int64_t width;         /* lanes of a task */
+    atl_grid grid;         /* lanes x rows of all ops, each op's rounded up to whole tiles */
 } job;
 
 /* Lanes that belong to one sample, and to one block where its positions are in panels. */
@@ -171,14 +171,14 @@ static void multiply_spans(const job *j, const atl_project_op *op, atl_gemm *g, 
     }
 }
 
-/* The products of lanes [first, end), which are packed. */
-static void multiply_lanes(const job *j, const atl_project_op *op, int64_t first, int64_t end, const float *lanes,
-                           float *tile) {
+/* Rows [row, row_end) of the products of lanes [first, end), which are packed. */
+static void multiply_lanes(const job *j, const atl_project_op *op, int64_t row, int64_t row_end, int64_t first,
+                           int64_t end, const float *lanes, float *tile) {
     const atl_kernels *kernels = &j->run->plan->engine->kernels;
     int64_t mr = kernels->gemm.mr, nr = kernels->gemm.nr, chunk = atl_project_rows(kernels, op->k);
     atl_gemm g = {.k = op->k, .a_tile = op->k * mr, .a_step = mr, .b_row = nr, .sums = tile, .sums_row = nr};
-    for (int64_t m = 0; m < op->m; m += chunk) {
-        g.m = atl_min(chunk, op->m - m);
+    for (int64_t m = row; m < row_end; m += chunk) {
+        g.m = atl_min(chunk, row_end - m);
         g.a = op->weight + m * op->k;
         g.row_bias = op->affine.bias ? op->affine.bias + m : NULL;
         g.row_scale = op->affine.scale ? op->affine.scale + m : NULL;
@@ -206,27 +206,54 @@ static int same_input(const job *j, int i, int64_t first, int64_t end) {
     return 1;
 }
 
+/* Rows of an op within those of all. */
+static int64_t tile_rows(const job *j, const atl_project_op *op) {
+    return atl_round_up(op->m, j->run->plan->engine->kernels.gemm.mr);
+}
+
 static void project_lanes(void *context, int64_t task, int slot) {
     const job *j = context;
-    int64_t first = task * j->width, end = atl_min(first + j->width, j->lanes);
+    atl_cell cell = atl_grid_cell(&j->grid, task);
     float *scratch = atl_run_scratch(j->run, slot), *lanes = scratch + j->ops->lanes;
+    int packed = 0;
     for (int i = 0; i < j->count; i++) {
-        if (i == 0 || !same_input(j, i, first, end))
-            pack_lanes(j, &j->ops[i], first, end, lanes);
-        multiply_lanes(j, &j->ops[i], first, end, lanes, scratch + j->ops[i].tile);
+        const atl_project_op *op = &j->ops[i];
+        packed = packed && same_input(j, i, cell.column, cell.column_end);
+        int64_t row = atl_max(0, cell.row), end = atl_min(cell.row_end, op->m);
+        if (row < end && !packed)
+            pack_lanes(j, op, cell.column, cell.column_end, lanes);
+        packed |= row < end;
+        multiply_lanes(j, op, row, end, cell.column, cell.column_end, lanes, scratch + op->tile);
+        cell.row -= tile_rows(j, op);
+        cell.row_end -= tile_rows(j, op);
     }
 }
 
-enum { LANES_BYTES = 256 * 1024 /* of a task's lanes, so that a second-level cache keeps them while all rows pass */ };
+enum {
+    LANES_BYTES = 256 * 1024, /* of a task's lanes, so that a second-level cache keeps them while all rows pass */
+    PACK_ROWS = 16            /* of products take as long as it takes to load their lanes */
+};
 
 void atl_project_run_together(const atl_run_state *run, const atl_project_op *ops, int count) {
-    int64_t nr = run->plan->engine->kernels.gemm.nr, length = ops->positions;
+    int64_t mr = run->plan->engine->kernels.gemm.mr, nr = run->plan->engine->kernels.gemm.nr, length = ops->positions;
     if (ops->into_y)
         length = atl_round_up(length, nr);
-    job j = {run, ops, count, length, run->batch * length, 0};
-    int64_t most = LANES_BYTES / (int64_t)sizeof(float) / ops->k / nr * nr;
-    j.width = atl_run_width(run, j.lanes, nr, nr, atl_max(2 * nr, atl_min(most, ATL_BLOCK)));
-    atl_run_tasks(run, project_lanes, &j, atl_ceil_div(j.lanes, j.width));
+    job j = {run, ops, count, length, run->batch * length, {0}};
+    int64_t most = LANES_BYTES / (int64_t)sizeof(float) / ops->k / nr * nr, rows = 0;
+    for (int i = 0; i < count; i++)
+        rows += tile_rows(&j, &ops[i]);
+    int whole = ops->into_y && ops->source == ATL_SOURCE_X; /* y may be x, and is written where that has been read */
+    j.grid = (atl_grid){.samples = 1,
+                        .columns = j.lanes,
+                        .rows = rows,
+                        .column_unit = nr,
+                        .column_least = nr,
+                        .column_most = atl_max(2 * nr, atl_min(most, ATL_BLOCK)),
+                        .row_unit = whole ? rows : mr,
+                        .column_cost = PACK_ROWS,
+                        .row_cost = nr / 4};
+    atl_run_split(run, &j.grid);
+    atl_run_tasks(run, project_lanes, &j, atl_grid_tasks(&j.grid));
 }
 
 void atl_project_run(const atl_run_state *run, const atl_project_op *op) {

@@ -6,7 +6,7 @@
 #include "../plan.h"
 #include "ops.h"
 
-enum { LANES_MIN = 64 /* of a task when there are few; ATL_BLOCK otherwise */ };
+enum { PACK_ROWS = 16 /* of products take as long as it takes to load their lanes */ };
 
 /* ---- plan ---- */
 
@@ -32,8 +32,8 @@ atl_status atl_project_pooled_plan(atl_plan *plan, atl_linear *linear, atl_proje
 typedef struct job {
     const atl_run_state *run;
     const atl_project_pooled_op *op;
-    int64_t lines, columns;       /* of windows: what a task pools at most */
-    int64_t line_tasks, per_line; /* tasks of a sample one below the other, and side by side */
+    int by_lines; /* the grid's columns are lines of windows, else windows of a line, and each line counts as a sample */
+    atl_grid grid; /* of windows x rows */
 } job;
 
 /* Windows of a task, of one sample. */
@@ -45,14 +45,11 @@ static int64_t window_lines(const atl_project_pooled_op *op) {
     return op->planes * (op->height / op->window_rows);
 }
 
-static strip find_strip(const job *j, int64_t task) {
-    const atl_project_pooled_op *op = j->op;
-    strip s = {.b = task / j->per_line / j->line_tasks,
-               .line = task / j->per_line % j->line_tasks * j->lines,
-               .column = task % j->per_line * j->columns};
-    s.lines = atl_min(j->lines, window_lines(op) - s.line);
-    s.columns = atl_min(j->columns, op->width / 2 - s.column);
-    return s;
+static strip find_strip(const job *j, const atl_cell *cell) {
+    int64_t count = cell->column_end - cell->column, lines = window_lines(j->op);
+    if (j->by_lines)
+        return (strip){cell->sample, cell->column, count, 0, j->op->width / 2};
+    return (strip){cell->sample / lines, cell->sample % lines, 1, cell->column, count};
 }
 
 /* The rows of x below a strip's windows, line by line, as lane panels; zero beyond. Returns the number of lanes. */
@@ -91,7 +88,8 @@ static void pooled_strip(void *context, int64_t task, int slot) {
     const atl_project_pooled_op *op = j->op;
     const atl_kernels *kernels = &j->run->plan->engine->kernels;
     int64_t mr = kernels->gemm.mr, nr = kernels->gemm.nr, chunk = atl_project_rows(kernels, op->k);
-    strip s = find_strip(j, task);
+    atl_cell cell = atl_grid_cell(&j->grid, task);
+    strip s = find_strip(j, &cell);
     float *scratch = atl_run_scratch(j->run, slot), *products = scratch + op->products;
     int64_t lanes = pack_strip(j, &s, scratch + op->lanes);
     atl_gemm g = {.n = nr,
@@ -101,8 +99,8 @@ static void pooled_strip(void *context, int64_t task, int slot) {
                   .b_row = nr,
                   .y_row = ATL_PANEL_ROW,
                   .sums_row = ATL_PANEL_ROW};
-    for (int64_t m = 0; m < op->m; m += chunk) {
-        g.m = atl_min(chunk, op->m - m);
+    for (int64_t m = cell.row; m < cell.row_end; m += chunk) {
+        g.m = atl_min(chunk, cell.row_end - m);
         g.a = op->weight + m * op->k;
         g.row_bias = op->bias ? op->bias + m : NULL;
         for (int64_t p = 0; p < lanes; p += nr) {
@@ -114,16 +112,31 @@ static void pooled_strip(void *context, int64_t task, int slot) {
     }
 }
 
+/* Lines of `line` lanes that fill lane panels best, of at most `most`. */
+static int64_t full_lines(int64_t line, int64_t most, int64_t nr) {
+    int64_t best = 1;
+    for (int64_t lines = 2; lines <= most; lines++)
+        if (atl_round_up(lines * line, nr) * best < atl_round_up(best * line, nr) * lines)
+            best = lines;
+    return best;
+}
+
 void atl_project_pooled_run(const atl_run_state *run, const atl_project_pooled_op *op) {
-    int64_t threads = atl_pool_threads(run->plan->engine->pool);
-    int64_t line = op->window_rows * (op->width / 2) * 2, lines = window_lines(op);
-    int many = run->batch * atl_ceil_div(lines * line, ATL_BLOCK) >= 4 * threads;
-    int64_t width = many ? ATL_BLOCK : LANES_MIN;
-    job j = {run, op, atl_max(1, atl_min(width / line, lines)), atl_min(op->width / 2, width / (2 * op->window_rows)),
-             0,   0};
-    j.line_tasks = atl_ceil_div(lines, j.lines);
-    j.per_line = atl_ceil_div(op->width / 2, j.columns);
-    atl_run_tasks(run, pooled_strip, &j, run->batch * j.line_tasks * j.per_line);
+    int64_t mr = run->plan->engine->kernels.gemm.mr, nr = run->plan->engine->kernels.gemm.nr;
+    int64_t windows = op->width / 2, line = 2 * windows * op->window_rows, lines = window_lines(op);
+    job j = {run, op, line <= ATL_BLOCK, {.rows = op->m, .row_unit = mr, .column_cost = PACK_ROWS}};
+    int64_t unit = full_lines(line, atl_min(lines, ATL_BLOCK / line), nr), most = ATL_BLOCK / line;
+    if (!j.by_lines) {
+        unit = atl_max(1, nr / (2 * op->window_rows));
+        most = ATL_BLOCK / (2 * op->window_rows);
+    }
+    j.grid.samples = j.by_lines ? run->batch : run->batch * lines;
+    j.grid.columns = j.by_lines ? lines : windows;
+    j.grid.column_unit = j.grid.column_least = unit;
+    j.grid.column_most = most / unit * unit;
+    j.grid.row_cost = atl_max(1, unit / 2);
+    atl_run_split(run, &j.grid);
+    atl_run_tasks(run, pooled_strip, &j, atl_grid_tasks(&j.grid));
 }
 
 void atl_project_pooled_describe(const atl_plan *plan, const atl_project_pooled_op *op, atl_text *text) {

@@ -12,7 +12,7 @@
 #include "ops.h"
 
 enum {
-    TASKS_PER_THREAD = 2,
+    LEAST_PIXELS = 28,   /* of the image rows that a task finishes, about: a lane panel */
     WEIGHT_FLOATS = 4096 /* of the shortcut, which stay in the first-level cache while the pixels of a chunk pass */
 };
 
@@ -76,8 +76,9 @@ typedef struct job {
     const atl_run_state *run;
     const atl_residual_op *op;
     const atl_kernels *kernels;
-    int64_t pieces;             /* of the convolution of a sample that is split */
-    int64_t strip_rows, strips; /* of a sample */
+    int64_t strips; /* of a whole sample */
+    atl_grid conv, sum, pool,
+        finish; /* of split samples: lines x pieces, channels, image rows, image rows x channels */
 } job;
 
 /* Where a task works: a sample, its workspace, and the scratch of the task's slot. */
@@ -95,12 +96,13 @@ static place sample_place(const job *j, int64_t b, int64_t workspace, int slot) 
                    .slot = slot};
 }
 
-/* Features of some of the channels, with their sums and maxima, and some channels of x pooled. */
-static void convolve(const job *j, const place *p, int64_t piece, int64_t pieces) {
+/* Lines [line, end) of the features of some of the channels, and of some channels of x pooled; all lines with the sums and
+ * maxima of the features. */
+static void convolve(const job *j, const place *p, int64_t piece, int64_t pieces, int64_t line, int64_t end) {
     const atl_residual_op *op = j->op;
     float *features = p->workspace + op->features;
     int64_t first, count;
-    atl_conv_piece(j->run, &op->conv, p->slot, piece, pieces,
+    atl_conv_lines(j->run, &op->conv, p->slot, piece, pieces, line, end,
                    &(atl_conv_io){.x = p->sample.x,
                                   .next = p->next,
                                   .x_row = j->run->x_row,
@@ -108,29 +110,27 @@ static void convolve(const job *j, const place *p, int64_t piece, int64_t pieces
                                   .y_row = op->row,
                                   .pooled = p->workspace + op->pooled,
                                   .pooled_row = op->row});
+    if (end - line < op->conv.out_height)
+        return;
     atl_conv_range(&op->conv, piece, pieces, &first, &count);
     atl_excite_squeeze(j->kernels, &op->excite, p->workspace, features, op->row, first, count);
 }
 
-static int64_t strip_end(const job *j, int64_t strip) {
-    return atl_min((strip + 1) * j->strip_rows, j->op->conv.out_height);
-}
-
-static void pool_strip(const job *j, const place *p, int64_t strip) {
+static void pool_rows(const job *j, const place *p, int64_t from, int64_t end) {
     const atl_residual_op *op = j->op;
     atl_pixel_gate_pool(j->kernels, &op->gate, p->workspace, p->workspace + op->features, op->row,
-                        p->workspace + op->excite.factor, strip * j->strip_rows, strip_end(j, strip));
+                        p->workspace + op->excite.factor, from, end);
 }
 
-/* y = the shortcut, at n positions from `at` on. */
-static void shortcut(const job *j, const place *p, int64_t at, int64_t n) {
+/* Channels [first, end) of y = the shortcut, at n positions from `at` on. */
+static void shortcut(const job *j, const place *p, int64_t first, int64_t end, int64_t at, int64_t n) {
     const atl_residual_op *op = j->op;
     const atl_conv_op *conv = &op->conv;
     int64_t mr = j->kernels->gemm.mr, nr = j->kernels->gemm.nr, k = conv->channels, y_row = j->run->y_row;
     const float *pooled = p->workspace + op->pooled + at;
-    for (int64_t m = 0; m < conv->rows; m += op->weight_rows)
+    for (int64_t m = first; m < end; m += op->weight_rows)
         for (int64_t i = 0; i < n; i += nr)
-            j->kernels->gemm.fn(&(atl_gemm){.m = atl_min(op->weight_rows, conv->rows - m),
+            j->kernels->gemm.fn(&(atl_gemm){.m = atl_min(op->weight_rows, end - m),
                                             .n = atl_min(nr, n - i),
                                             .k = k,
                                             .a = op->weight + m * k,
@@ -145,20 +145,36 @@ static void shortcut(const job *j, const place *p, int64_t at, int64_t n) {
                                             .sums_row = nr});
 }
 
-static void finish_strip(const job *j, const place *p, int64_t strip) {
+/* Image rows and channels of y; `factor` are the gate's. */
+static void finish(const job *j, const place *p, const atl_cell *c, const float *factor) {
     const atl_residual_op *op = j->op;
-    int64_t width = op->conv.out_width, from = strip * j->strip_rows, end = strip_end(j, strip), y_row = j->run->y_row;
-    const float *factor = atl_pixel_gate_factors(j->kernels, &op->gate, p->workspace, from, end);
-    for (int64_t at = from * width; at < end * width; at += op->chunk) {
-        int64_t n = atl_min(op->chunk, end * width - at);
-        shortcut(j, p, at, n);
-        j->kernels->gate_add_relu.fn(p->workspace + op->features + at, n, op->conv.rows, op->row,
-                                     p->workspace + op->excite.factor, factor + at - from * width, p->sample.y + at,
-                                     y_row);
+    int64_t width = op->conv.out_width, from = c->column * width, end = c->column_end * width, y_row = j->run->y_row;
+    for (int64_t at = from; at < end; at += op->chunk) {
+        int64_t n = atl_min(op->chunk, end - at);
+        shortcut(j, p, c->row, c->row_end, at, n);
+        j->kernels->gate_add_relu.fn(p->workspace + op->features + c->row * op->row + at, n, c->row_end - c->row,
+                                     op->row, p->workspace + op->excite.factor + c->row, factor + at - from,
+                                     p->sample.y + c->row * y_row + at, y_row);
     }
 }
 
 /* ---- tasks ---- */
+
+static atl_cell strip_rows(const atl_residual_op *op, int64_t strip) {
+    return (atl_cell){.column = strip * op->strip_rows,
+                      .column_end = atl_min((strip + 1) * op->strip_rows, op->conv.out_height),
+                      .row_end = op->conv.rows};
+}
+
+static void pool_strip(const job *j, const place *p, int64_t strip) {
+    atl_cell c = strip_rows(j->op, strip);
+    pool_rows(j, p, c.column, c.column_end);
+}
+
+static void finish_strip(const job *j, const place *p, int64_t strip) {
+    atl_cell c = strip_rows(j->op, strip);
+    finish(j, p, &c, atl_pixel_gate_factors(j->kernels, &j->op->gate, p->workspace, c.column, c.column_end));
+}
 
 /* A strip reaches no further than into the next: strips have at least as many rows as the gate's convolution reaches. The
  * workspace is the slot's, which its last sample has left in the cache. */
@@ -168,7 +184,7 @@ static void whole_sample(void *context, int64_t task, int slot) {
     place p = sample_place(j, task, j->run->batch < threads ? task : slot, slot);
     if (task + threads < j->run->batch)
         p.next = atl_run_sample(j->run, task + threads).x;
-    convolve(j, &p, 0, 1);
+    convolve(j, &p, 0, 1, 0, j->op->conv.out_height);
     atl_excite_factors(j->kernels, &j->op->excite, 1, 0, p.workspace);
     pool_strip(j, &p, 0);
     for (int64_t strip = 1; strip < j->strips; strip++) {
@@ -180,52 +196,78 @@ static void whole_sample(void *context, int64_t task, int slot) {
 
 static void convolve_task(void *context, int64_t task, int slot) {
     const job *j = context;
-    place p = sample_place(j, task / j->pieces, task / j->pieces, slot);
-    convolve(j, &p, task % j->pieces, j->pieces);
+    const atl_cell c = atl_grid_cell(&j->conv, task);
+    place p = sample_place(j, c.sample, c.sample, slot);
+    convolve(j, &p, c.row / j->conv.height, j->conv.down, c.column, c.column_end);
 }
 
-static void excite_task(void *context, int64_t task, int slot) {
-    (void)slot;
+static void sum_task(void *context, int64_t task, int slot) {
     const job *j = context;
-    atl_excite_factors(j->kernels, &j->op->excite, 1, 0, atl_run_workspace(j->run, task));
+    const atl_cell c = atl_grid_cell(&j->sum, task);
+    place p = sample_place(j, c.sample, c.sample, slot);
+    atl_excite_squeeze(j->kernels, &j->op->excite, p.workspace, p.workspace + j->op->features, j->op->row, c.column,
+                       c.column_end - c.column);
 }
 
 static void pool_task(void *context, int64_t task, int slot) {
     const job *j = context;
-    place p = sample_place(j, task / j->strips, task / j->strips, slot);
-    pool_strip(j, &p, task % j->strips);
+    const atl_cell c = atl_grid_cell(&j->pool, task);
+    place p = sample_place(j, c.sample, c.sample, slot);
+    pool_rows(j, &p, c.column, c.column_end);
+}
+
+static void gate_task(void *context, int64_t task, int slot) {
+    (void)slot;
+    const job *j = context;
+    const atl_cell c = atl_grid_cell(&j->pool, task);
+    atl_pixel_gate_factors(j->kernels, &j->op->gate, atl_run_workspace(j->run, c.sample), c.column, c.column_end);
 }
 
 static void finish_task(void *context, int64_t task, int slot) {
     const job *j = context;
-    place p = sample_place(j, task / j->strips, task / j->strips, slot);
-    finish_strip(j, &p, task % j->strips);
+    const atl_cell c = atl_grid_cell(&j->finish, task);
+    place p = sample_place(j, c.sample, c.sample, slot);
+    finish(j, &p, &c,
+           j->finish.down > 1 ? p.workspace + j->op->gate.mean + c.column * j->op->conv.out_width
+                              : atl_pixel_gate_factors(j->kernels, &j->op->gate, p.workspace, c.column, c.column_end));
 }
 
-/* Enough pieces and strips of few samples for every thread. A piece copies all of x with its padding: a sample alone is cut
- * into as few as there are threads. */
-static void split(job *j) {
-    const atl_conv_op *conv = &j->op->conv;
-    int64_t threads = atl_pool_threads(j->run->plan->engine->pool), batch = j->run->batch;
-    int64_t wanted = atl_ceil_div(TASKS_PER_THREAD * threads, batch);
-    j->pieces = atl_min(atl_conv_pieces(conv), batch == 1 ? threads : wanted);
-    j->strip_rows = atl_min(j->op->strip_rows, atl_ceil_div(conv->out_height, wanted));
+/* Few samples. */
+static void run_split(job *j) {
+    const atl_run_state *run = j->run;
+    const atl_residual_op *op = j->op;
+    int64_t least = atl_min(op->conv.out_height, atl_ceil_div(LEAST_PIXELS, op->conv.out_width));
+    j->conv = atl_conv_grid(run, &op->conv);
+    j->sum = atl_run_split_columns(run, run->batch, op->conv.rows, 1, 1, op->conv.rows);
+    j->pool = atl_pixel_gate_grid(run, &op->gate, op->strip_rows);
+    j->finish = (atl_grid){.samples = run->batch,
+                           .columns = op->conv.out_height,
+                           .rows = op->conv.rows,
+                           .column_unit = 1,
+                           .column_least = least,
+                           .column_most = atl_max(least, op->strip_rows),
+                           .row_unit = j->kernels->gemm.mr,
+                           .column_cost = 1,
+                           .row_cost = 1};
+    atl_run_split(run, &j->finish);
+    atl_run_tasks(run, convolve_task, j, atl_grid_tasks(&j->conv));
+    if (j->conv.across > 1)
+        atl_run_tasks(run, sum_task, j, atl_grid_tasks(&j->sum));
+    atl_excite_run_factors(run, &op->excite);
+    atl_run_tasks(run, pool_task, j, atl_grid_tasks(&j->pool));
+    if (j->finish.down > 1) /* tasks share the factors of image rows */
+        atl_run_tasks(run, gate_task, j, atl_grid_tasks(&j->pool));
+    atl_run_tasks(run, finish_task, j, atl_grid_tasks(&j->finish));
 }
 
 void atl_residual_run(const atl_run_state *run, const atl_residual_op *op) {
-    job j = {run, op, &run->plan->engine->kernels, 1, op->strip_rows, 0};
-    int whole = atl_run_schedule(run).whole;
-    if (!whole)
-        split(&j);
-    j.strips = atl_ceil_div(op->conv.out_height, j.strip_rows);
-    if (whole) {
-        atl_run_tasks(run, whole_sample, &j, run->batch);
+    job j = {.run = run, .op = op, .kernels = &run->plan->engine->kernels};
+    if (!atl_run_schedule(run).whole) {
+        run_split(&j);
         return;
     }
-    atl_run_tasks(run, convolve_task, &j, run->batch * j.pieces);
-    atl_run_tasks(run, excite_task, &j, run->batch);
-    atl_run_tasks(run, pool_task, &j, run->batch * j.strips);
-    atl_run_tasks(run, finish_task, &j, run->batch * j.strips);
+    j.strips = atl_ceil_div(op->conv.out_height, op->strip_rows);
+    atl_run_tasks(run, whole_sample, &j, run->batch);
 }
 
 void atl_residual_describe(const atl_plan *plan, const atl_residual_op *op, atl_text *text) {

@@ -12,9 +12,9 @@
 
 enum {
     FC_LANES = 16,            /* the fc kernel's packing */
-    GROUP_FLOATS = 32 * 1024, /* channels of a task that blends hold about this much */
-    PIECES_PER_THREAD = 2,    /* of a split sample's convolutions */
-    STRIP_LINES = 8           /* at least, of a piece */
+    GROUP_FLOATS = 32 * 1024, /* channels of a task that blends hold about this much, ... */
+    TASK_FLOATS = 2048,       /* ... and no less than this */
+    SPLIT_TERMS = 16384       /* products of a sample's factors that are shared, a sample's fewer are not */
 };
 
 atl_status atl_select_plan(atl_plan *plan, atl_linear *fc, atl_linear *fcs, atl_select_op *op, atl_error *error) {
@@ -44,16 +44,15 @@ typedef struct job {
     const atl_select_op *op;
     const atl_kernels *kernels;
     int stream;
-    int64_t pieces, strips; /* of a split sample's convolutions: of channels, of lines */
-    int64_t groups;         /* of its channels */
+    atl_grid conv, hidden, weigh, blend; /* of split samples: lines x pieces, hidden units, channels twice */
 } job;
 
-/* A strip of a piece of sample b's features, in workspace w. */
-static void convolve(const job *j, int64_t b, float *w, int slot, int64_t piece, int64_t strip) {
+/* Lines of a piece of sample b's features, in workspace w. */
+static void convolve(const job *j, int64_t b, float *w, int slot, int64_t piece, int64_t pieces, int64_t line,
+                     int64_t end) {
     const atl_conv_op *conv = &j->op->conv;
-    int64_t n = j->op->positions, lines = atl_ceil_div(conv->out_height, j->strips);
-    int64_t next = b + atl_pool_threads(j->run->plan->engine->pool);
-    atl_conv_lines(j->run, conv, slot, piece, j->pieces, strip * lines, atl_min((strip + 1) * lines, conv->out_height),
+    int64_t n = j->op->positions, next = b + atl_pool_threads(j->run->plan->engine->pool);
+    atl_conv_lines(j->run, conv, slot, piece, pieces, line, end,
                    &(atl_conv_io){.x = atl_run_sample(j->run, b).x,
                                   .next = next < j->run->batch ? atl_run_sample(j->run, next).x : NULL,
                                   .x_row = j->run->x_row,
@@ -71,10 +70,10 @@ static void sum(const job *j, float *w, int64_t first, int64_t count) {
                            w + op->factor + f * op->conv.rows + first);
 }
 
-/* The mean of every channel of the branches' sum. */
-static void squeeze(const atl_select_op *op, float *w) {
+/* The means of channels [first, first + count) of the branches' sum. */
+static void squeeze(const atl_select_op *op, float *w, int64_t first, int64_t count) {
     const float *sums = w + op->factor;
-    for (int64_t c = 0; c < op->conv.rows; c++) {
+    for (int64_t c = first; c < first + count; c++) {
         float sum = sums[c];
         for (int64_t f = 1; f < op->conv.count; f++)
             sum += sums[f * op->conv.rows + c];
@@ -82,34 +81,52 @@ static void squeeze(const atl_select_op *op, float *w) {
     }
 }
 
-/* Softmax over the branches, per channel. NaN among the logits of a channel makes all its factors NaN. */
-static void softmax(const job *j, float *a) {
-    int64_t rows = j->op->conv.rows, count = j->op->conv.count;
-    for (int64_t c = 0; c < rows; c++) {
+/* Hidden units [first, first + count); first is a multiple of FC_LANES. */
+static void reduce(const job *j, float *w, int64_t first, int64_t count) {
+    const atl_select_op *op = j->op;
+    j->kernels->fc.fn(w + op->mean, 1, 0, op->conv.rows, op->w1 + first * op->conv.rows, op->b1 ? op->b1 + first : NULL,
+                      count, w + op->inner + first, 0);
+}
+
+/* Softmax over the branches, per channel: of `count` channels. NaN among the logits of a channel makes all its factors NaN. */
+static void softmax(const job *j, float *a, int64_t count) {
+    int64_t rows = j->op->conv.rows, branches = j->op->conv.count;
+    for (int64_t c = 0; c < count; c++) {
         float largest = a[c];
-        for (int64_t f = 1; f < count; f++)
+        for (int64_t f = 1; f < branches; f++)
             largest = a[f * rows + c] > largest ? a[f * rows + c] : largest;
-        for (int64_t f = 0; f < count; f++)
+        for (int64_t f = 0; f < branches; f++)
             a[f * rows + c] -= largest;
     }
-    j->kernels->unary.fn(a, a, count * rows, ATL_UNARY_EXP, 0.0f);
-    for (int64_t c = 0; c < rows; c++) {
+    for (int64_t f = 0; f < branches; f++)
+        j->kernels->unary.fn(a + f * rows, a + f * rows, count, ATL_UNARY_EXP, 0.0f);
+    for (int64_t c = 0; c < count; c++) {
         float sum = a[c];
-        for (int64_t f = 1; f < count; f++)
+        for (int64_t f = 1; f < branches; f++)
             sum += a[f * rows + c];
-        for (int64_t f = 0; f < count; f++)
+        for (int64_t f = 0; f < branches; f++)
             a[f * rows + c] /= sum;
     }
 }
 
-/* The factors of a sample, from its sums. */
+/* The factors of some channels, which are whole groups of the fc kernel's outputs, in every branch. */
+static void weigh_channels(const job *j, float *w, int64_t first, int64_t count) {
+    const atl_select_op *op = j->op;
+    for (int64_t f = 0; f < op->conv.count; f++) {
+        int64_t row = f * op->conv.rows + first;
+        j->kernels->fc.fn(w + op->inner, 1, 0, op->hidden, op->w2 + row * op->hidden, op->b2 ? op->b2 + row : NULL,
+                          count, w + op->factor + row, 0);
+    }
+    softmax(j, w + op->factor + first, count);
+}
+
+/* The factors of a sample, from its means. */
 static void weigh(const job *j, float *w) {
     const atl_select_op *op = j->op;
-    squeeze(op, w);
-    j->kernels->fc.fn(w + op->mean, 1, 0, op->conv.rows, op->w1, op->b1, op->hidden, w + op->inner, 0);
+    reduce(j, w, 0, op->hidden);
     j->kernels->fc.fn(w + op->inner, 1, 0, op->hidden, op->w2, op->b2, op->conv.count * op->conv.rows, w + op->factor,
                       0);
-    softmax(j, w + op->factor);
+    softmax(j, w + op->factor, op->conv.rows);
 }
 
 static void blend(const job *j, int64_t b, const float *w, int64_t first, int64_t count) {
@@ -121,36 +138,47 @@ static void blend(const job *j, int64_t b, const float *w, int64_t first, int64_
 
 /* There is a workspace for every thread. Groups are summed while they are in a cache. */
 static void sample_task(void *context, int64_t task, int slot) {
-    job j = *(const job *)context;
-    float *w = atl_run_workspace(j.run, slot);
-    j.pieces = j.op->conv.groups;
-    for (int64_t group = 0; group < j.pieces; group++) {
+    const job *j = context;
+    const atl_conv_op *conv = &j->op->conv;
+    float *w = atl_run_workspace(j->run, slot);
+    for (int64_t group = 0; group < conv->groups; group++) {
         int64_t first, count;
-        convolve(&j, task, w, slot, group, 0);
-        atl_conv_range(&j.op->conv, group, j.pieces, &first, &count);
-        sum(&j, w, first, count);
+        convolve(j, task, w, slot, group, conv->groups, 0, conv->out_height);
+        atl_conv_range(conv, group, conv->groups, &first, &count);
+        sum(j, w, first, count);
     }
-    weigh(&j, w);
-    blend(&j, task, w, 0, j.op->conv.rows);
+    squeeze(j->op, w, 0, conv->rows);
+    weigh(j, w);
+    blend(j, task, w, 0, conv->rows);
 }
 
 static void convolve_task(void *context, int64_t task, int slot) {
     const job *j = context;
-    int64_t tasks = j->pieces * j->strips, b = task / tasks;
-    convolve(j, b, atl_run_workspace(j->run, b), slot, task % tasks / j->strips, task % j->strips);
-}
-
-/* The channels of a task that sums or blends. */
-static int64_t group_of(const job *j, int64_t task, int64_t *first) {
-    *first = task % j->groups * j->op->channel_group;
-    return atl_min(j->op->channel_group, j->op->conv.rows - *first);
+    const atl_cell c = atl_grid_cell(&j->conv, task);
+    convolve(j, c.sample, atl_run_workspace(j->run, c.sample), slot, c.row / j->conv.height, j->conv.down, c.column,
+             c.column_end);
 }
 
 static void sum_task(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
-    int64_t first, count = group_of(j, task, &first);
-    sum(j, atl_run_workspace(j->run, task / j->groups), first, count);
+    const atl_cell c = atl_grid_cell(&j->blend, task);
+    sum(j, atl_run_workspace(j->run, c.sample), c.column, c.column_end - c.column);
+    squeeze(j->op, atl_run_workspace(j->run, c.sample), c.column, c.column_end - c.column);
+}
+
+static void reduce_task(void *context, int64_t task, int slot) {
+    (void)slot;
+    const job *j = context;
+    const atl_cell c = atl_grid_cell(&j->hidden, task);
+    reduce(j, atl_run_workspace(j->run, c.sample), c.column, c.column_end - c.column);
+}
+
+static void weigh_channels_task(void *context, int64_t task, int slot) {
+    (void)slot;
+    const job *j = context;
+    const atl_cell c = atl_grid_cell(&j->weigh, task);
+    weigh_channels(j, atl_run_workspace(j->run, c.sample), c.column, c.column_end - c.column);
 }
 
 static void weigh_task(void *context, int64_t task, int slot) {
@@ -162,39 +190,41 @@ static void weigh_task(void *context, int64_t task, int slot) {
 static void blend_task(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
-    int64_t b = task / j->groups, first, count = group_of(j, task, &first);
-    blend(j, b, atl_run_workspace(j->run, b), first, count);
+    const atl_cell c = atl_grid_cell(&j->blend, task);
+    blend(j, c.sample, atl_run_workspace(j->run, c.sample), c.column, c.column_end - c.column);
 }
 
-/* Pieces of a sample's convolutions, about `wanted`. */
-static void split(job *j, int64_t wanted) {
-    const atl_conv_op *conv = &j->op->conv;
-    j->pieces = atl_min(conv->groups, wanted);
-    j->strips = atl_min(atl_ceil_div(wanted, j->pieces), atl_max(1, conv->out_height / STRIP_LINES));
-    j->strips = atl_ceil_div(conv->out_height, atl_ceil_div(conv->out_height, j->strips)); /* none of them empty */
-    if (j->pieces * j->strips < wanted)
-        j->pieces = atl_min(atl_conv_pieces(conv), atl_ceil_div(wanted, j->strips));
+/* Outputs of the fc kernel. */
+static atl_grid split_outputs(const atl_run_state *run, int64_t outputs) {
+    return atl_run_split_columns(run, run->batch, outputs, FC_LANES, FC_LANES, atl_round_up(outputs, FC_LANES));
 }
 
 /* At most as many samples as there are workspaces. */
 static void run_split(const atl_run_state *run, const job *whole) {
     job j = *whole;
-    int64_t threads = atl_pool_threads(run->plan->engine->pool);
+    const atl_select_op *op = j.op;
+    int64_t rows = op->conv.rows, least = atl_max(1, TASK_FLOATS / op->positions);
     j.run = run;
-    j.groups = atl_ceil_div(j.op->conv.rows, j.op->channel_group);
-    if (!run->plan->small || run->batch > 1)
-        split(&j, atl_ceil_div(PIECES_PER_THREAD * threads, run->batch));
-    atl_run_tasks(run, convolve_task, &j, run->batch * j.pieces * j.strips);
-    atl_run_tasks(run, sum_task, &j, run->batch * j.groups);
-    atl_run_tasks(run, weigh_task, &j, run->batch);
-    atl_run_tasks(run, blend_task, &j, run->batch * j.groups);
+    j.conv = atl_conv_grid(run, &op->conv);
+    j.blend = atl_run_split_columns(run, run->batch, rows, least, least, atl_round_up(op->channel_group, least));
+    atl_run_tasks(run, convolve_task, &j, atl_grid_tasks(&j.conv));
+    atl_run_tasks(run, sum_task, &j, atl_grid_tasks(&j.blend));
+    if (rows % FC_LANES || rows * op->hidden * (op->conv.count + 1) < SPLIT_TERMS) {
+        atl_run_tasks(run, weigh_task, &j, run->batch);
+    } else {
+        j.hidden = split_outputs(run, op->hidden);
+        atl_run_tasks(run, reduce_task, &j, atl_grid_tasks(&j.hidden));
+        j.weigh = split_outputs(run, rows);
+        atl_run_tasks(run, weigh_channels_task, &j, atl_grid_tasks(&j.weigh));
+    }
+    atl_run_tasks(run, blend_task, &j, atl_grid_tasks(&j.blend));
 }
 
 void atl_select_run(const atl_run_state *run, const atl_select_op *op) {
     const atl_plan *plan = run->plan;
     int64_t threads = atl_pool_threads(plan->engine->pool);
     atl_schedule schedule = atl_run_schedule(run);
-    job j = {run, op, &plan->engine->kernels, schedule.stream, 1, 1, 1};
+    job j = {run, op, &plan->engine->kernels, schedule.stream, {0}, {0}, {0}, {0}};
     if (schedule.whole && run->batch >= threads) {
         atl_run_tasks(run, sample_task, &j, run->batch);
         return;

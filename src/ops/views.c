@@ -18,18 +18,22 @@ typedef struct place {
     int64_t count;
 } place;
 
-static place find(const job *j, int64_t task) {
-    const atl_view_op *op = j->op;
-    int64_t block = task % j->blocks, h = task / j->blocks % op->heads, b = task / j->blocks / op->heads;
-    atl_sample sample = atl_run_sample(j->run, b);
+float *atl_view_at(const atl_run_state *run, const atl_view_op *op, int64_t b, int64_t h, int64_t i) {
+    atl_sample sample = atl_run_sample(run, b);
     float *tensor = op->source == ATL_SOURCE_PANELS ? sample.y
                     : op->source == ATL_SOURCE_X    ? (float *)sample.x
                     : op->source == ATL_SOURCE_KEY  ? (float *)sample.key
                                                     : (float *)sample.value;
+    return tensor + h * op->head + i * op->position;
+}
+
+static place find(const job *j, int64_t task) {
+    const atl_view_op *op = j->op;
+    int64_t block = task % j->blocks, h = task / j->blocks % op->heads, b = task / j->blocks / op->heads;
     atl_panels panels = op->panels;
     panels.row += h * op->dim;
-    return (place){tensor + h * op->head + block * ATL_BLOCK * op->position,
-                   atl_panels_block(j->run, b, &panels, block), atl_min(ATL_BLOCK, op->positions - block * ATL_BLOCK)};
+    return (place){atl_view_at(j->run, op, b, h, block * ATL_BLOCK), atl_panels_block(j->run, b, &panels, block),
+                   atl_min(ATL_BLOCK, op->positions - block * ATL_BLOCK)};
 }
 
 static void gather(void *context, int64_t task, int slot) {

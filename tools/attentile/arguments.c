@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "nearest.h"
 
 static int find_option(const command_spec *command, const char *name, size_t length) {
     for (int i = 0; i < command->option_count; i++)
@@ -17,12 +18,13 @@ static int unknown_option(const command_spec *command, const char *word, size_t 
     char name[64] = "";
     if (length < sizeof name)
         memcpy(name, word, length);
-    const char *best = NULL;
-    int distance = NEAR_ENOUGH;
+    atl_nearest nearest = atl_nearest_to(name);
     for (int i = 0; i < command->option_count; i++)
-        nearest_name(name, command->options[i].name, &best, &distance);
-    if (best)
-        return wrong_usage("%s: unknown option --%.*s (did you mean --%s?)", command->name, (int)length, word, best);
+        atl_nearest_show(&nearest, command->options[i].name);
+    atl_nearest_show(&nearest, help_option.name);
+    if (nearest.name)
+        return wrong_usage("%s: unknown option --%.*s (did you mean --%s?)", command->name, (int)length, word,
+                           nearest.name);
     return wrong_usage("%s: unknown option --%.*s (see attentile %s --help)", command->name, (int)length, word,
                        command->name);
 }
@@ -47,6 +49,8 @@ static int take_option(arguments *arguments, int count, char **words, int *at) {
         return wrong_usage("%s: --%s needs a value (--%s %s)", command->name, spec->name, spec->name, spec->value);
     else if (spec->value)
         value = words[++*at];
+    if (spec->value && value_check(command, spec, value) != DONE)
+        return WRONG_USAGE;
     arguments->given[arguments->given_count++] = (given_option){option, value};
     return DONE;
 }

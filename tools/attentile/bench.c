@@ -78,21 +78,24 @@ static int bench_main(const arguments *arguments) {
 
 static const option_spec options[BENCH_OPTION_COUNT] = {
     [BENCH_FILTER] = {"filter", "REGEX", 0, "Only rows whose name matches the extended regular expression."},
-    [BENCH_SUITE] = {"suite", "NAME", 0,
-                     "layers (the default): shapes of published networks, small ones, primes; masks: masks, maps and a "
+    [BENCH_SUITE] = {"suite", "SUITE", 0,
+                     "The rows: layers, masks or growth. layers (the default): shapes of published networks, small "
+                     "ones, primes; masks: masks, maps and a "
                      "text as key; growth: time and memory against the number of positions, up to 262,144, which "
                      "takes minutes."},
     [BENCH_SHAPES] = {"shapes", "FILE", 0, "The rows of a file instead, as --list prints them."},
     [BENCH_THREADS] = {"threads", "T", 0, "With T threads only. Default: with one, and with all."},
-    [BENCH_REPETITIONS] = {"repetitions", "R", 0,
-                           "Measures each row R times, each at least 0.05 s. Default: 7, and 3 in the suite growth."},
-    [BENCH_LIST] = {"list", NULL, 0, "Prints the rows and measures nothing: KIND NAME BATCH SHAPE [KEY=VALUE]..."},
+    [BENCH_REPETITIONS] =
+        {"repetitions", "R", 0,
+         "Measures each row R times. Each takes at least 0.05 s. Default: 7, and 3 in the suite growth."},
+    [BENCH_LIST] = {"list", NULL, 0,
+                    "Prints the rows and measures nothing. A row is KIND NAME BATCH SHAPE [KEY=VALUE]..."},
     [BENCH_PLAN_FOR] = {"plan-for", "T", 0,
-                        "Shows how runs would be split among T threads, whatever this machine has: stages, their "
+                        "Shows how runs would be split among T threads. Whatever this machine has: stages, their "
                         "tasks and the tasks' times on one thread, and how much longer than an even share T threads "
                         "would take (imbalance)."},
     [BENCH_JSON] = {"json", NULL, 0,
-                    "Prints Google Benchmark's JSON, with this machine in its context; with --plan-for, one object."},
+                    "Prints JSON: Google Benchmark's, with this machine in its context; with --plan-for, one object."},
 };
 
 const command_spec bench_command = {

@@ -14,7 +14,7 @@
 enum { STAGES_MAX = 64, RUNS = 5, THREADS_MAX = 1024 };
 #define PATIENCE  2.0   /* seconds after which a row is not run again */
 #define STARVING  1.3   /* imbalance from which on a row is named at the end */
-#define TOO_SMALL 50e-6 /* seconds on one thread below which sharing gains nothing */
+#define TOO_SMALL 10e-6 /* seconds of work a thread below which waking it costs more than sharing gains */
 
 typedef struct recorded {
     const char *stage;
@@ -228,17 +228,17 @@ static int plan_row(const shape_row *row, int threads, plan_result *result) {
     return code;
 }
 
-static void print_starving(const bench_job *job, const plan_result *results) {
+static void print_starving(const bench_job *job, int threads, const plan_result *results) {
     int starving = 0, small = 0;
     for (int i = 0; i < job->row_count; i++) {
         const int bad = results[i].imbalance > STARVING;
-        if (bad && results[i].work >= TOO_SMALL)
+        if (bad && results[i].work >= TOO_SMALL * threads)
             starving += printf("%s%s %.2f", starving ? ", " : "imbalance over 1.3: ", job->rows[i].name,
                                results[i].imbalance) > 0;
-        small += bad && results[i].work < TOO_SMALL;
+        small += bad && results[i].work < TOO_SMALL * threads;
     }
-    printf("%s%d rows, %d with an imbalance over %.1f, and %d more below %.0f us of work\n", starving ? "\n" : "",
-           job->row_count, starving, STARVING, small, TOO_SMALL * 1e6);
+    printf("%s%d rows, %d with an imbalance over %.1f, and %d more with less than %.0f us of work a thread\n",
+           starving ? "\n" : "", job->row_count, starving, STARVING, small, TOO_SMALL * 1e6);
 }
 
 int bench_plan_for(bench_job *job, int threads) {
@@ -256,7 +256,7 @@ int bench_plan_for(bench_job *job, int threads) {
             print_result(&job->rows[i], threads, &results[i]);
     }
     if (code == DONE && !json)
-        print_starving(job, results);
+        print_starving(job, threads, results);
     free(results);
     if (!json)
         return code;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "bench.h"
+#include "nearest.h"
 
 enum { ROWS_MAX = 1024, REPETITIONS = 7, REPETITIONS_OF_LONG_ROWS = 3 };
 
@@ -35,31 +36,42 @@ static const struct suite {
 
 enum { SUITES = sizeof suites / sizeof *suites };
 
-/* The suite that is asked for, the first where none is, or NULL. */
+const char *bench_suite_name(int nth) {
+    return nth < SUITES ? suites[nth].name : NULL;
+}
+
+/* The suite that is asked for, which exists; the first where none is. */
 static const struct suite *chosen_suite(const bench_job *job) {
     const char *name = argument_value(job->arguments, BENCH_SUITE);
-    for (int i = 0; i < SUITES; i++)
-        if (!name || strcmp(suites[i].name, name) == 0)
+    for (int i = 1; name && i < SUITES; i++)
+        if (strcmp(suites[i].name, name) == 0)
             return &suites[i];
-    return NULL;
+    return suites;
 }
 
 int bench_suite_repetitions(const bench_job *job) {
-    const struct suite *suite = chosen_suite(job);
-    return suite ? suite->repetitions : REPETITIONS;
+    return chosen_suite(job)->repetitions;
 }
 
 static int read_suite(bench_job *job) {
     const struct suite *suite = chosen_suite(job);
-    if (!suite)
-        return wrong_usage("bench: --suite: expected layers, masks or growth, got \"%s\"",
-                           argument_value(job->arguments, BENCH_SUITE));
     shape_fault fault;
     for (size_t i = 0; i < suite->count; i++) {
         if (job->row_count == ROWS_MAX || shape_parse(suite->lines[i], &job->rows[job->row_count++], &fault) != 1)
             return failed("bench: this build's row \"%s\" is malformed", suite->lines[i]);
     }
     return DONE;
+}
+
+/* What is wrong with a row's kind, and what may have been meant. */
+static int unknown_kind(const char *path, const shape_row *row) {
+    atl_nearest nearest = atl_nearest_to(row->kind);
+    for (int i = 0; atl_kind_name(i); i++)
+        atl_nearest_show(&nearest, atl_kind_name(i));
+    if (nearest.name)
+        return failed("%s: row %s: no such kind \"%s\" (did you mean %s?)", path, row->name, row->kind, nearest.name);
+    return failed("%s: row %s: no such kind \"%s\" (attentile bench --list shows some of each)", path, row->name,
+                  row->kind);
 }
 
 static int read_file(bench_job *job, const char *path) {
@@ -72,8 +84,7 @@ static int read_file(bench_job *job, const char *path) {
     for (int i = 0; i < job->row_count; i++) {
         const char *key = weights_unknown_key(&job->rows[i]);
         if (key == job->rows[i].kind)
-            return failed("%s: row %s: no such kind \"%s\" (attentile bench --list shows some of each)", path,
-                          job->rows[i].name, key);
+            return unknown_kind(path, &job->rows[i]);
         if (key)
             return failed("%s: row %s: %s has no key \"%s\"", path, job->rows[i].name, job->rows[i].kind, key);
     }

@@ -37,20 +37,13 @@ static int read_options(const arguments *arguments, check_job *job) {
     const atl_status status = atl_cpu_choose(isa, &job->limit, &error);
     if (status == ATL_OK)
         return DONE;
-    const char *message = isa && strncmp(error.message, "max_isa", 7) == 0 ? error.message + 7 : NULL;
-    if (message)
-        return status == ATL_UNSUPPORTED ? failed("check: --isa%s", message) : wrong_usage("check: --isa%s", message);
+    if (isa && strncmp(error.message, "max_isa", 7) == 0)
+        return failed("check: --isa%s", error.message + 7); /* it exists, but this machine lacks it */
     return status == ATL_UNSUPPORTED ? failed("%s", error.message) : wrong_usage("%s", error.message);
 }
 
 /* The machine that this is must be the one that the caller had in mind: an emulator's, say. */
 static int check_expected(const check_job *job, const char *expected) {
-    int known = 0;
-    for (int isa = 0; expected && isa < ATL_ISA_COUNT; isa++)
-        known |= strcmp(expected, atl_isa_name((atl_isa)isa)) == 0;
-    if (expected && !known)
-        return wrong_usage(
-            "check: --expect: no such instruction set (expected scalar, avx2, avx512 or neon, got \"%s\")", expected);
     if (expected && strcmp(expected, atl_isa_name(job->found)) != 0)
         return failed("check: another machine (expected %s, found %s)", expected, atl_isa_name(job->found));
     return DONE;
@@ -92,17 +85,17 @@ static int check_main(const arguments *arguments) {
 }
 
 static const option_spec options[CHECK_OPTION_COUNT] = {
-    [CHECK_KERNELS] = {"kernels", NULL, 0, "Check only the kernels: one thread, no further processes."},
-    [CHECK_LAYERS] = {"layers", NULL, 0, "Check only the layers."},
-    [CHECK_SMALL] = {"small", NULL, 0, "Leave out most sizes and fills, and all large shapes: for emulated machines."},
+    [CHECK_KERNELS] = {"kernels", NULL, 0, "Checks only the kernels: one thread, no further processes."},
+    [CHECK_LAYERS] = {"layers", NULL, 0, "Checks only the layers."},
+    [CHECK_SMALL] = {"small", NULL, 0, "Leaves out most sizes and fills, and all large shapes: for emulated machines."},
     [CHECK_ISA] = {"isa", "ISA", 0,
                    "The highest instruction set to check: scalar, avx2, avx512 or neon. Default: ATTENTILE_MAX_ISA, "
                    "else the best this machine has."},
-    [CHECK_EXPECT] = {"expect", "ISA", 0, "Fail at once unless this is the best instruction set of the machine."},
+    [CHECK_EXPECT] = {"expect", "ISA", 0, "Fails at once unless this is the best instruction set of the machine."},
     [CHECK_NO_GUARDS] = {"no-guards", NULL, 0,
-                         "Let kernels read past the ends of their arrays, for emulators that read the lanes which a "
+                         "Lets kernels read past the ends of their arrays, for emulators that read the lanes which a "
                          "masked load leaves out (QEMU 7.2, for AVX2). Writes are caught all the same."},
-    [CHECK_JSON] = {"json", NULL, 0, "Print one JSON object at the end."},
+    [CHECK_JSON] = {"json", NULL, 0, "Prints one JSON object at the end."},
 };
 
 const command_spec check_command = {

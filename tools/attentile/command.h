@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the subcommands share: one table of options each, which drives parsing and help, and the way errors are said. */
+/* What the subcommands share: one table of options each, which drives parsing, help, manual pages and completion, and the
+ * way errors are said. */
 #ifndef ATTENTILE_TOOLS_COMMAND_H
 #define ATTENTILE_TOOLS_COMMAND_H
 
 #include <stdint.h>
+#include <stdio.h>
 
 #include <attentile/attentile.h>
 
@@ -12,9 +14,9 @@ enum { DONE = 0, FAILED = 1, WRONG_USAGE = 2 };
 
 typedef struct option_spec {
     const char *name;  /* without the dashes */
-    const char *value; /* what the help calls its value; NULL = it takes none */
+    const char *value; /* what the help calls its value, which tells what it is (values.c); NULL = it takes none */
     int repeatable;
-    const char *help;
+    const char *help; /* sentences; the first says it in short */
 } option_spec;
 
 struct arguments;
@@ -61,12 +63,37 @@ int argument_int(const arguments *arguments, int option, int64_t min, int64_t ma
 int argument_params(const arguments *arguments, int option, atl_param **params, size_t *count);
 void params_free(atl_param *params, size_t count);
 
+/* ---- values.c: what the name of an option's value, or of an operand, says about it */
+
+typedef enum value_type {
+    VALUE_TEXT,
+    VALUE_FILE,   /* "FILE", or any file with an ending: "X.npy" */
+    VALUE_FOLDER, /* "DIR" */
+    VALUE_WORD    /* one of a list: "KIND", "ISA", "SUITE" */
+} value_type;
+
+value_type value_type_of(const char *value);
+/* The nth word of a list, or NULL; NULL as well when the value is none of a list. */
+const char *value_word(const char *value, int nth);
+/* The ending without the dot, NULL = any file will do. */
+const char *value_ending(const char *value);
+/* Whether a word is of the value's list, where it has one. DONE, or the exit code after an error that suggests one. */
+int value_check(const command_spec *command, const option_spec *option, const char *word);
+
 /* ---- help.c */
 
+/* A line of "attentile --help" and an item of the manual pages. */
+typedef struct named_text {
+    const char *name, *text;
+} named_text;
+
+extern const named_text environment_texts[], exit_texts[]; /* end with a NULL name */
+extern const option_spec help_option, version_option;
+extern const char help_examples[]; /* of the whole command */
+#define COMMAND_SUMMARY "Visual attention layers on multicore CPUs."
+
 void help_print(const command_spec *command);
-/* Remembers in *best the name if it is nearer to `word` than what *distance says; start with NULL and NEAR_ENOUGH. */
-void nearest_name(const char *word, const char *name, const char **best, int *distance);
-#define NEAR_ENOUGH 4
+void help_print_all(FILE *to);
 
 /* ---- report.c */
 
@@ -101,10 +128,15 @@ int check_target(const char *path);
 
 /* ---- the subcommands */
 
-extern const command_spec run_command;
-extern const command_spec info_command;
-extern const command_spec check_command;
-extern const command_spec bench_command;
-extern const command_spec demo_command;
+#define COMMAND(name) extern const command_spec name##_command;
+#include "commands.def"
+#undef COMMAND
+extern const command_spec *const commands[]; /* those of the list; ends with NULL */
+extern const command_spec generate_command;  /* the build's, not of the list */
+/* That of the list, or NULL. */
+const command_spec *find_command(const char *name);
+
+/* bench_rows.c: the names of the suites; NULL behind the last. */
+const char *bench_suite_name(int nth);
 
 #endif

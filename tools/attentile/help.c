@@ -1,42 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdio.h>
 #include <string.h>
 
 #include "command.h"
 
-#define NAME_MAX_LENGTH 40
+const option_spec help_option = {"help", NULL, 0, "Prints this help."};
+const option_spec version_option = {"version", NULL, 0, "Prints the library's version."};
 
-static unsigned char least(int a, int b, int c) {
-    const int ab = a < b ? a : b;
-    return (unsigned char)(ab < c ? ab : c);
-}
+const named_text environment_texts[] = {
+    {"ATTENTILE_NUM_THREADS", "Threads to use by default, 1 to 1024."},
+    {"ATTENTILE_MAX_ISA", "The highest instruction set to use: scalar, avx2, avx512 or neon."},
+    {NULL, NULL},
+};
 
-/* Insertions, deletions, replacements and swaps of neighbours that lead from one word to the other; words longer than
- * any name are far from all. */
-static int distance_of(const char *a, const char *b) {
-    unsigned char d[NAME_MAX_LENGTH + 1][NAME_MAX_LENGTH + 1];
-    const int la = (int)strnlen(a, NAME_MAX_LENGTH + 1), lb = (int)strnlen(b, NAME_MAX_LENGTH + 1);
-    if (la > NAME_MAX_LENGTH || lb > NAME_MAX_LENGTH)
-        return NEAR_ENOUGH;
-    for (int i = 0; i <= la; i++)
-        for (int j = 0; j <= lb; j++) {
-            d[i][j] = (unsigned char)(i ? i : j);
-            if (i && j)
-                d[i][j] = least(d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-                d[i][j] = least(d[i][j], d[i - 2][j - 2] + 1, d[i][j]);
-        }
-    return d[la][lb];
-}
+const named_text exit_texts[] = {
+    {"0", "Done."},
+    {"1", "Something failed; a line on stderr says what."},
+    {"2", "Wrong usage."},
+    {NULL, NULL},
+};
 
-void nearest_name(const char *word, const char *name, const char **best, int *distance) {
-    const int d = distance_of(word, name);
-    /* A word of three letters of which two are wrong resembles nothing. */
-    if (d < *distance && d * 2 <= (int)strlen(name)) {
-        *distance = d;
-        *best = name;
-    }
-}
+const char help_examples[] = "  attentile run se.safetensors --layer se --input x.npy --output y.npy\n"
+                             "  attentile info se.safetensors\n"
+                             "  attentile demo\n";
 
 static int left_width(const option_spec *option) {
     return (int)strlen(option->name) + 2 + (option->value ? (int)strlen(option->value) + 1 : 0);
@@ -67,8 +52,7 @@ static void print_option(const option_spec *option, int width) {
 }
 
 void help_print(const command_spec *command) {
-    static const option_spec help = {"help", NULL, 0, "Print this help."};
-    int width = left_width(&help);
+    int width = left_width(&help_option);
     for (int i = 0; i < command->option_count; i++)
         if (left_width(&command->options[i]) > width)
             width = left_width(&command->options[i]);
@@ -79,6 +63,22 @@ void help_print(const command_spec *command) {
     printf("\nOptions (--name value or --name=value):\n");
     for (int i = 0; i < command->option_count; i++)
         print_option(&command->options[i], width);
-    print_option(&help, width);
+    print_option(&help_option, width);
     printf("\nExamples:\n%s", command->examples);
+}
+
+void help_print_all(FILE *to) {
+    fprintf(to, "usage: attentile COMMAND [OPTION]...\n\n" COMMAND_SUMMARY "\n\nCommands:\n");
+    for (int i = 0; commands[i]; i++)
+        fprintf(to, "  %-8s %s\n", commands[i]->name, commands[i]->summary);
+    fprintf(to, "\n"
+                "  attentile COMMAND --help   options and examples of a command\n"
+                "  attentile --version        the library's version\n"
+                "\nEnvironment:\n");
+    for (const named_text *e = environment_texts; e->name; e++)
+        fprintf(to, "  %-22s %s\n", e->name, e->text);
+    fprintf(to, "\nExit status:\n");
+    for (const named_text *e = exit_texts; e->name; e++)
+        fprintf(to, "  %-2s %s\n", e->name, e->text);
+    fprintf(to, "\nExamples:\n%s", help_examples);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,8 +146,9 @@ static int print_json(const char *path, const atl_checkpoint *checkpoint, const 
         json_add(layers, layer);
     }
     /* A file name need not be UTF-8; JSON must be. */
+    errno = 0;
     json_t *name = json_string(path);
-    json_put(root, "file", name ? name : json_null());
+    json_put(root, "file", name || errno == ENOMEM ? name : json_null());
     json_put(root, "metadata", metadata);
     json_put(root, "tensors", list);
     json_put(root, "layers", layers);

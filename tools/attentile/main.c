@@ -8,44 +8,28 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "nearest.h"
 
-static const command_spec *const commands[] = {&run_command, &info_command, &check_command, &bench_command,
-                                               &demo_command};
-enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
+const command_spec *const commands[] = {
+#define COMMAND(name) &name##_command,
+#include "commands.def"
+#undef COMMAND
+    NULL,
+};
 
-static void print_usage(FILE *to) {
-    fprintf(to, "usage: attentile COMMAND [OPTION]...\n"
-                "\n"
-                "Visual attention layers on multicore CPUs.\n"
-                "\n"
-                "Commands:\n");
-    for (int i = 0; i < COMMAND_COUNT; i++)
-        fprintf(to, "  %-8s %s\n", commands[i]->name, commands[i]->summary);
-    fprintf(to, "\n"
-                "  attentile COMMAND --help   options and examples of a command\n"
-                "  attentile --version        the library's version\n"
-                "\n"
-                "Environment:\n"
-                "  ATTENTILE_NUM_THREADS      threads to use by default\n"
-                "  ATTENTILE_MAX_ISA          highest instruction set: scalar, avx2, avx512, neon\n"
-                "\n"
-                "Exit status: 0 done, 1 failed, 2 wrong usage.\n");
-}
-
-static const command_spec *find_command(const char *name) {
-    for (int i = 0; i < COMMAND_COUNT; i++)
+const command_spec *find_command(const char *name) {
+    for (int i = 0; commands[i]; i++)
         if (strcmp(commands[i]->name, name) == 0)
             return commands[i];
     return NULL;
 }
 
 static int unknown_command(const char *name) {
-    const char *best = NULL;
-    int distance = NEAR_ENOUGH;
-    for (int i = 0; i < COMMAND_COUNT; i++)
-        nearest_name(name, commands[i]->name, &best, &distance);
-    if (best)
-        return wrong_usage("unknown command \"%s\" (did you mean %s?)", name, best);
+    atl_nearest nearest = atl_nearest_to(name);
+    for (int i = 0; commands[i]; i++)
+        atl_nearest_show(&nearest, commands[i]->name);
+    if (nearest.name)
+        return wrong_usage("unknown command \"%s\" (did you mean %s?)", name, nearest.name);
     return wrong_usage("unknown command \"%s\" (see attentile --help)", name);
 }
 
@@ -69,12 +53,12 @@ static int run_subcommand(const command_spec *command, int count, char **words) 
 
 static int dispatch(int argc, char **argv) {
     if (argc < 2) {
-        print_usage(stderr);
+        help_print_all(stderr);
         return WRONG_USAGE;
     }
     const int help = strcmp(argv[1], "help") == 0;
     if (is_help(argv[1]) || (help && argc == 2)) {
-        print_usage(stdout);
+        help_print_all(stdout);
         return DONE;
     }
     if (strcmp(argv[1], "--version") == 0) {
@@ -82,7 +66,7 @@ static int dispatch(int argc, char **argv) {
         return DONE;
     }
     const char *name = argv[help ? 2 : 1];
-    const command_spec *command = find_command(name);
+    const command_spec *command = strcmp(name, generate_command.name) == 0 ? &generate_command : find_command(name);
     if (!command)
         return unknown_command(name);
     if (help) {

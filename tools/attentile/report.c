@@ -10,15 +10,23 @@
 
 static int progress_shown;
 
+/* Bytes of the control character that a text begins with, 0 = none. Terminals also obey those from U+0080 to U+009F. */
+static int control_length(const char *text) {
+    const unsigned char first = (unsigned char)text[0], second = first ? (unsigned char)text[1] : 0;
+    return (first && first < ' ') || first == 127 ? 1 : first == 0xc2 && second >= 0x80 && second < 0xa0 ? 2 : 0;
+}
+
 /* One write, so that lines of several processes do not mix. */
 static void print_line(const char *kind, const char *format, va_list values) {
     char line[2048];
     const int start = snprintf(line, sizeof line, "attentile: %s", kind);
     vsnprintf(line + start, sizeof line - (size_t)start - 1, format, values);
-    size_t length = strlen(line);
-    for (size_t i = 0; i < length; i++)
-        if ((unsigned char)line[i] < ' ' || line[i] == 127)
-            line[i] = '?';
+    size_t length = 0;
+    for (const char *c = line; *c; c++) {
+        const int control = control_length(c);
+        c += control == 2;
+        line[length++] = control ? '?' : *c;
+    }
     line[length++] = '\n';
     progress_clear();
     fwrite(line, 1, length, stderr);
@@ -48,8 +56,11 @@ void warning(const char *format, ...) {
 }
 
 void print_text(const char *text) {
-    for (const char *c = text; *c; c++)
-        putchar((unsigned char)*c < ' ' || *c == 127 ? '?' : *c);
+    for (const char *c = text; *c; c++) {
+        const int control = control_length(c);
+        c += control == 2;
+        putchar(control ? '?' : *c);
+    }
 }
 
 int progress_wanted(void) {

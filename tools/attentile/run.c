@@ -100,13 +100,15 @@ static int run_main(const arguments *arguments) {
 
 static const option_spec options[RUN_OPTION_COUNT] = {
     [RUN_LAYER] = {"layer", "KIND", 0,
-                   "The kind of layer, or auto to recognise it from the names of the weights. Required unless the "
+                   "The kind of layer. auto recognises it from the names of the weights. Required unless the "
                    "checkpoint's metadata key attentile.layer names it."},
-    [RUN_PREFIX] = {"prefix", "P", 0, "What the names of the weights begin with, such as layer1.0.se. (with the dot)."},
+    [RUN_PREFIX] =
+        {"prefix", "P", 0,
+         "What the names of the weights begin with. The last dot belongs to it: layer1.0.se. is such a prefix."},
     [RUN_RENAME] = {"rename", "OLD=NEW", 1,
                     "The weight that the checkpoint calls OLD (after the prefix) is the layer's NEW. Repeatable."},
     [RUN_SET] = {"set", "NAME=VALUE", 1,
-                 "A parameter of the layer, such as activation=silu; goes before the metadata's attentile.NAME. "
+                 "A parameter of the layer, such as activation=silu. Goes before the metadata's attentile.NAME. "
                  "Repeatable."},
     [RUN_INPUT] = {"input", "X.npy", 0, "The input, float32 [B, C, ...], or [C, B, ...] with batch_first=false."},
     [RUN_KEY] = {"key", "K.npy", 0, "The key input [B, keys, D], for a kind that takes one. Default: the input."},
@@ -120,10 +122,11 @@ static const option_spec options[RUN_OPTION_COUNT] = {
                      "Threads, 1 to 1024. Default: ATTENTILE_NUM_THREADS, else OMP_NUM_THREADS, else the processors "
                      "available within the cgroup's quota."},
     [RUN_REPEAT] = {"repeat", "R", 0, "Runs R more times and reports the shortest and the median time of these."},
-    [RUN_JSON] = {"json", NULL, 0,
-                  "Prints layer, shapes, isa, threads, runs, min_ms, median_ms, gflops, bound_ms (the least time that "
-                  "this machine's speed allows, measured after the runs), fma_gflops and stream_gbs (that speed) and "
-                  "peak_mib (of the process) as JSON."},
+    [RUN_JSON] =
+        {"json", NULL, 0,
+         "Prints JSON. It has layer, shapes, isa, threads, runs, min_ms, median_ms, gflops, bound_ms (the least "
+         "time that this machine's speed allows, measured after the runs), fma_gflops and stream_gbs (that "
+         "speed) and peak_mib (of the process)."},
 };
 
 const command_spec run_command = {

@@ -54,8 +54,10 @@ typedef struct run_job {
 int run_read_options(run_job *job);
 /* run_paths.c: an output must be in a folder that can be written, and no input or other output. */
 int run_check_paths(const run_job *job);
-/* run_inputs.c: key, value and mask, once the layer and x are there; and whether the mask fits the plan. */
+/* run_inputs.c: key, value and mask, once the layer and x are there; whether an array is float32; whether the mask fits the
+ * plan. */
 int run_read_inputs(run_job *job);
+int run_check_dtype(const char *path, const atl_array *array);
 int run_check_mask(const run_job *job);
 /* run_prepare.c: checkpoint, layer, input, engine, plan and memory for the outputs. */
 int run_prepare(run_job *job);

@@ -3,6 +3,13 @@
 
 #include "run.h"
 
+int run_check_dtype(const char *path, const atl_array *array) {
+    if (array->dtype == ATL_F32)
+        return DONE;
+    return failed("%s: wrong dtype (expected F32, got %s; in NumPy: x.astype(\"float32\"))", path,
+                  atl_dtype_name(array->dtype));
+}
+
 /* Key or value: [B, keys, D] with the batch and the width of the input. */
 static int read_tensor(const run_job *job, const char *path, atl_array *array) {
     atl_error error;
@@ -11,8 +18,8 @@ static int read_tensor(const run_job *job, const char *path, atl_array *array) {
         return DONE;
     if (atl_npy_read(path, array, &error) != ATL_OK)
         return failed("%s", error.message);
-    if (array->dtype != ATL_F32)
-        return failed("%s: wrong dtype (expected F32, got %s)", path, atl_dtype_name(array->dtype));
+    if (run_check_dtype(path, array) != DONE)
+        return FAILED;
     if (array->rank != 3 || job->x.rank != 3 || array->shape[0] != job->x.shape[0] ||
         array->shape[2] != job->x.shape[2])
         return failed("%s: wrong shape (expected [B, keys, D] to go with the input [%s], got [%s])", path,

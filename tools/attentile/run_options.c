@@ -6,21 +6,6 @@
 
 #include "run.h"
 
-static int check_kind(const char *word) {
-    const char *best = NULL;
-    int distance = NEAR_ENOUGH;
-    if (strcmp(word, "auto") == 0)
-        return DONE;
-    for (int i = 0; atl_kind_name(i); i++) {
-        if (strcmp(word, atl_kind_name(i)) == 0)
-            return DONE;
-        nearest_name(word, atl_kind_name(i), &best, &distance);
-    }
-    if (best)
-        return wrong_usage("--layer: unknown kind \"%s\" (did you mean %s?)", word, best);
-    return wrong_usage("--layer: unknown kind \"%s\" (see attentile info for the kinds of this build)", word);
-}
-
 /* "0,17,4095" */
 static int parse_rows(const char *text, int64_t **rows, int64_t *count) {
     int64_t commas = 0;
@@ -63,12 +48,10 @@ int run_read_options(run_job *job) {
     job->key_path = argument_value(arguments, RUN_KEY);
     job->value_path = argument_value(arguments, RUN_VALUE);
     job->mask_path = argument_value(arguments, RUN_MASK);
-    const char *rows = argument_value(arguments, RUN_MAP_ROWS), *kind = argument_value(arguments, RUN_LAYER);
+    const char *rows = argument_value(arguments, RUN_MAP_ROWS);
     int code = rows ? parse_rows(rows, &job->rows, &job->row_count) : DONE;
     if (code == DONE)
         code = required(job);
-    if (code == DONE && kind)
-        code = check_kind(kind);
     if (code == DONE)
         code = argument_params(arguments, RUN_SET, &job->set, &job->set_count);
     if (code == DONE)

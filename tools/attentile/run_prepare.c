@@ -1,27 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "nearest.h"
 #include "run.h"
 
-static int has_tensor(const atl_checkpoint *checkpoint, const char *prefix, const char *name) {
+/* Whether the checkpoint has the tensor; else says which one may have been meant. */
+static int check_rename(const run_job *job, const char *prefix, const char *name) {
     const size_t length = strlen(prefix);
-    const atl_tensor *tensors = atl_checkpoint_tensors(checkpoint);
-    for (size_t i = 0; i < atl_checkpoint_count(checkpoint); i++)
-        if (strncmp(tensors[i].name, prefix, length) == 0 && strcmp(tensors[i].name + length, name) == 0)
-            return 1;
-    return 0;
+    const atl_tensor *tensors = atl_checkpoint_tensors(job->checkpoint);
+    atl_nearest nearest = atl_nearest_to(name);
+    char hint[128] = "";
+    for (size_t i = 0; i < atl_checkpoint_count(job->checkpoint); i++) {
+        if (strncmp(tensors[i].name, prefix, length) != 0)
+            continue;
+        if (strcmp(tensors[i].name + length, name) == 0)
+            return DONE;
+        atl_nearest_show(&nearest, tensors[i].name + length);
+    }
+    if (nearest.name)
+        snprintf(hint, sizeof hint, "; did you mean \"%s\"?", nearest.name);
+    return wrong_usage("%s: --rename: no such tensor (expected the name of one after the prefix \"%s\", got \"%s\"%s)",
+                       job->weights_path, prefix, name, hint);
 }
 
 /* A misspelt name must not pass for an optional weight that is absent. */
 static int check_renames(const run_job *job, const char *prefix) {
-    for (size_t i = 0; i < job->rename_count; i++)
-        if (!has_tensor(job->checkpoint, prefix, job->renames[i].name))
-            return wrong_usage("%s: --rename: no such tensor (expected the name of one after the prefix \"%s\", got "
-                               "\"%s\")",
-                               job->weights_path, prefix, job->renames[i].name);
-    return DONE;
+    int code = DONE;
+    for (size_t i = 0; i < job->rename_count && code == DONE; i++)
+        code = check_rename(job, prefix, job->renames[i].name);
+    return code;
 }
 
 static int load_layer(run_job *job) {
@@ -45,7 +55,9 @@ static int load_layer(run_job *job) {
     const atl_status status = atl_layer_load(job->checkpoint, &desc, &job->layer, &error);
     if (status == ATL_OK)
         return DONE;
-    failed("%s", error.message);
+    const char *hint =
+        desc.kind && strcmp(desc.kind, "auto") == 0 ? "; see attentile info for the layers in a file" : "";
+    failed("%s%s", error.message, hint);
     /* The fault is the command line's when the layer loads without its parameters. */
     desc.param_count = 0;
     if (status == ATL_INVALID_ARGUMENT && job->set_count > 0 &&
@@ -68,8 +80,8 @@ static int read_input(run_job *job) {
     char text[256];
     if (atl_npy_read(job->input_path, &job->x, &error) != ATL_OK)
         return failed("%s", error.message);
-    if (job->x.dtype != ATL_F32)
-        return failed("%s: wrong dtype (expected F32, got %s)", job->input_path, atl_dtype_name(job->x.dtype));
+    if (run_check_dtype(job->input_path, &job->x) != DONE)
+        return FAILED;
     if (job->x.rank < 2)
         return failed("%s: wrong shape (expected [B, C, ...], got [%s])", job->input_path,
                       shape_text(job->x.rank, job->x.shape, text, sizeof text));

@@ -3,8 +3,9 @@
 # What has to be on the machine, for tools/quickstart and tools/test: found by what the build needs of it (a command,
 # a pkg-config module, a file), not by asking the package manager, so that a meson from pip counts as well as one from apt.
 
-# Debian's and Ubuntu's name | run (to build and run), test, or, not required: python (the Python package's tests), browser (to look
-# at the demo's page), emulated (other machines, for the long tests) | what for | how to find it
+# Debian's and Ubuntu's name | kind | what for | how to find it. Kinds: run (to build and run), test; and those without which the
+# rest works: python (the Python package's tests), browser (to look at the demo's page), installed (tests of what is installed:
+# shells, pages, CMake, JSON), package (Debian's packages, for the long tests), emulated (other machines, likewise), fuzz (likewise).
 packages=(
     "gcc|run|the C compiler|have_command ${CC:-cc}"
     "libc6-dev|run|the C library's headers|have_libc_headers"
@@ -22,6 +23,20 @@ packages=(
     "python3-numpy|python|the Python package|have_python_module numpy"
     "python3-pytest|python|its tests|have_python_module pytest"
     "python3-venv|python|a virtual environment to install its wheel in|have_python_module ensurepip"
+    "clang|fuzz|the fuzz targets' compiler|have_command clang"
+    "libclang-rt-dev|fuzz|libFuzzer and clang's sanitizers|have_fuzzer"
+    "libomp-dev|fuzz|clang's OpenMP|have_clang_openmp"
+    "cmake|installed|a program that finds the library with CMake|have_command cmake"
+    "bash-completion|installed|completion in bash|test -e /usr/share/bash-completion/bash_completion"
+    "zsh|installed|completion in zsh|have_command zsh"
+    "fish|installed|completion in fish|have_command fish"
+    "mandoc|installed|checks the manual pages|have_command mandoc"
+    "python3-jsonschema|installed|checks the command's JSON|have_python_module jsonschema"
+    "dpkg-dev|package|builds Debian packages|have_command dpkg-buildpackage"
+    "debhelper|package|their rules|have_command dh"
+    "lintian|package|checks them|have_command lintian"
+    "meson|package|Debian's own, on which they depend|have_debian meson"
+    "ninja-build|package|likewise|have_debian ninja-build"
     "chromium|browser|looks at the demo's page|have_chromium"
     "chromium-driver|browser|steers it|have_command chromedriver"
     "qemu-user|emulated|other processors: old ones, and ARM64|have_command qemu-aarch64"
@@ -41,8 +56,25 @@ have_python_module() {
     have_command python3 && python3 -c "import $1" 2>/dev/null
 }
 
+have_debian() {
+    dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q ' installed$'
+}
+
 have_libc_headers() {
     have_command "${CC:-cc}" && echo '#include <stdlib.h>' | "${CC:-cc}" -E - >/dev/null 2>&1
+}
+
+# What clang compiles and links a fuzz target with.
+clang_links() {
+    have_command clang && echo "$1" | clang -x c "${@:2}" - -o /dev/null 2>/dev/null
+}
+
+have_fuzzer() {
+    clang_links 'int LLVMFuzzerTestOneInput(void) { return 0; }' -fsanitize=fuzzer,address,undefined
+}
+
+have_clang_openmp() {
+    clang_links $'#include <omp.h>\nint main(void) { return omp_get_num_threads() < 0; }' -fopenmp
 }
 
 have_meson() {
