@@ -24,6 +24,7 @@ enum {
     LINES_PER_THREAD = 8, /* of pixels, at least, where these are split */
     STREAM_PIXELS = 512,  /* Likewise when outputs go straight to memory; at most STRIP_PIXELS then, ... */
     STREAM_PLANE = 4096,  /* ... or a whole plane of up to this many */
+    TASK_PIXELS = 32,     /* of all channels take as long as a task's start */
     CHAIN = 16            /* samples of a task at most: other callers get their turn between tasks */
 };
 
@@ -233,9 +234,24 @@ static void scale_task(void *context, int64_t task, int slot) {
                                  .stream = j->stream && sample.x != sample.y});
 }
 
+/* `columns` of so many pixels each. */
+static atl_grid split_pixels(const atl_run_state *run, int64_t columns, int64_t pixels, int64_t unit, int64_t least,
+                             int64_t most) {
+    atl_grid grid = {.samples = run->batch,
+                     .columns = columns,
+                     .rows = 1,
+                     .column_unit = unit,
+                     .column_least = least,
+                     .column_most = most,
+                     .row_unit = 1,
+                     .row_cost = atl_ceil_div(TASK_PIXELS, pixels)};
+    atl_run_split(run, &grid);
+    return grid;
+}
+
 atl_grid atl_pixel_gate_grid(const atl_run_state *run, const atl_pixel_gate_op *op, int64_t most) {
     int64_t least = atl_min(op->height, atl_ceil_div(LEAST_PIXELS, op->width));
-    return atl_run_split_columns(run, run->batch, op->height, 1, least, atl_max(least, most));
+    return split_pixels(run, op->height, op->width, 1, least, atl_max(least, most));
 }
 
 /* Pixels by whole cache lines: no two threads write the same one. */
@@ -244,9 +260,10 @@ static void split_scaling(job *j) {
     int64_t positions = run->plan->positions, channels = j->op->channels;
     int64_t threads = atl_pool_threads(run->plan->engine->pool), lines = run->batch * (positions / LINE);
     j->by_pixels = lines >= LINES_PER_THREAD * threads;
-    int64_t total = j->by_pixels ? positions : channels;
-    int64_t least = j->by_pixels ? LINE : atl_max(1, TASK_FLOATS / positions);
-    j->scale = atl_run_split_columns(run, run->batch, total, least, least, atl_round_up(total, least));
+    int64_t least = atl_max(1, TASK_FLOATS / positions);
+    j->scale = j->by_pixels
+                   ? split_pixels(run, positions, 1, LINE, LINE, atl_round_up(positions, LINE))
+                   : atl_run_split_columns(run, run->batch, channels, least, least, atl_round_up(channels, least));
 }
 
 /* Few samples. */
