@@ -15,8 +15,10 @@ enum {
  * these shares of a task, once and for every doubling of the team. */
 #define RAGGED        0.1
 #define RAGGED_DOUBLE 0.05
-/* Operations of a run so short (about 100 us on a core of today) that looking at cut rows takes as long as it saves. */
+/* Operations of a run so short (about 100 us on a core of today) that looking at cut rows takes as long as it saves, unless
+ * there would be a single task; and parts of rows that are looked at then. */
 #define SHORT 2e7
+enum { SHORT_PARTS = 4 };
 /* Columns alone share the work so evenly that cutting rows as well, which loads columns repeatedly, is not looked at. */
 #define NEAR 1.15
 
@@ -71,7 +73,7 @@ void atl_run_split(const atl_run_state *run, atl_grid *grid) {
                   (double)(grid->rows + grid->column_cost) / (double)team;
     double least = best_width(grid, team, ROUNDS);
     if (run->plan->info.flops * (double)run->batch < SHORT)
-        return;
+        most = atl_grid_tasks(grid) > 1 ? 1 : atl_min(most, SHORT_PARTS);
     for (int64_t down = 2; down <= most && least > NEAR * even; down++) {
         g.height = atl_ceil_div(units, down) * g.row_unit;
         g.down = atl_ceil_div(g.rows, g.height);

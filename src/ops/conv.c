@@ -15,6 +15,7 @@ enum {
     POOL = 3,                  /* lines and columns of a window */
     POOL_COLUMNS = 2,          /* of these, the outer ones */
     LEAST_PIXELS = 96,         /* of a task's lines, about */
+    GROUPS_PER_THREAD = 4,     /* where groups are as many, their lines are not cut */
     UNIT_ROWS = 8,             /* output channels of the smallest piece; a multiple of every conv tile */
     LINE = ATL_ALIGN / (int)sizeof(float)
 };
@@ -186,12 +187,15 @@ void atl_conv_range(const atl_conv_op *op, int64_t i, int64_t pieces, int64_t *f
     *count = unit_row(op, end) - *first;
 }
 
+/* Tasks of whole groups copy no lines twice; those of some lines copy the ones around them as well. */
 atl_grid atl_conv_grid(const atl_run_state *run, const atl_conv_op *op) {
+    int whole = op->groups >= GROUPS_PER_THREAD * atl_pool_threads(run->plan->engine->pool);
+    int64_t least = whole ? op->out_height : atl_ceil_div(LEAST_PIXELS, op->out_width);
     atl_grid grid = {.samples = run->batch,
                      .columns = op->out_height,
                      .rows = atl_conv_pieces(op),
                      .column_unit = 1,
-                     .column_least = atl_min(op->out_height, atl_ceil_div(LEAST_PIXELS, op->out_width)),
+                     .column_least = atl_min(op->out_height, least),
                      .column_most = op->out_height,
                      .row_unit = 1,
                      .column_cost = 1,
