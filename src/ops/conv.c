@@ -15,7 +15,7 @@ enum {
     POOL = 3,                  /* lines and columns of a window */
     POOL_COLUMNS = 2,          /* of these, the outer ones */
     LEAST_PIXELS = 96,         /* of a task's lines, about */
-    GROUPS_PER_THREAD = 4,     /* where groups are as many, their lines are not cut */
+    GROUPS_PER_THREAD = 4,     /* lines are not cut where groups are as many, or come out even */
     UNIT_ROWS = 8,             /* output channels of the smallest piece; a multiple of every conv tile */
     LINE = ATL_ALIGN / (int)sizeof(float)
 };
@@ -189,7 +189,8 @@ void atl_conv_range(const atl_conv_op *op, int64_t i, int64_t pieces, int64_t *f
 
 /* Tasks of whole groups copy no lines twice; those of some lines copy the ones around them as well. */
 atl_grid atl_conv_grid(const atl_run_state *run, const atl_conv_op *op) {
-    int whole = op->groups >= GROUPS_PER_THREAD * atl_pool_threads(run->plan->engine->pool);
+    int threads = atl_pool_threads(run->plan->engine->pool);
+    int whole = op->groups % threads == 0 || op->groups >= GROUPS_PER_THREAD * threads;
     int64_t least = whole ? op->out_height : atl_ceil_div(LEAST_PIXELS, op->out_width);
     atl_grid grid = {.samples = run->batch,
                      .columns = op->out_height,
