@@ -15,8 +15,8 @@ enum {
  * these shares of a task, once and for every doubling of the team. */
 #define RAGGED        0.1
 #define RAGGED_DOUBLE 0.05
-/* Operations of a run so short (about 100 us on a core of today) that looking at cut rows takes as long as it saves, unless
- * there would be a single task; and parts of rows that are looked at then. */
+/* Operations of a run so short (about 100 us on a core of today) that looking at cut rows takes as long as it saves. Where columns
+ * leave a single task, it is looked at a few. */
 #define SHORT 2e7
 enum { SHORT_PARTS = 4 };
 /* Columns alone share the work so evenly that cutting rows as well, which loads columns repeatedly, is not looked at. */
