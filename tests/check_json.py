@@ -20,6 +20,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
 import formats  # noqa: E402
+from rules import broken, rule  # noqa: E402
 
 source, writing = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2] == "--write"
 command = pathlib.Path(sys.argv[2]).resolve()
@@ -36,15 +37,6 @@ LINES = {
 }
 schemas = {name: json.loads((source / f"docs/json/{name}.schema.json").read_text()) for name in LINES}
 page = source / "docs/json.md"
-broken = 0
-
-
-def rule(text, looked_at, faults):
-    """Prints the verdict of one rule: `looked_at` things checked, `faults` found."""
-    global broken
-    faults = list(faults) if looked_at else ["found nothing to check"]
-    broken += bool(faults)
-    print(("FAIL " if faults else "ok   ") + text + "".join(f"\n       {fault}" for fault in faults))
 
 
 def strict(schema):
@@ -154,4 +146,4 @@ with tempfile.TemporaryDirectory() as temporary:
         rule(f"the schema {name} refuses what is missing, unknown or of another type", len(wrong),
              [f"{name} accepts {str(w)[:200]}" for w in wrong if not faults_of(name, w)])
 
-sys.exit(broken > 0)
+sys.exit(len(broken) > 0)

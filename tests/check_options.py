@@ -17,16 +17,10 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
+from rules import broken, rule  # noqa: E402
+
 command = pathlib.Path(sys.argv[1]).resolve()
-broken = 0
-
-
-def rule(text, looked_at, faults):
-    """Prints the verdict of one rule: `looked_at` things checked, `faults` found."""
-    global broken
-    faults = list(faults) if looked_at else ["found nothing to check"]
-    broken += bool(faults)
-    print(("FAIL " if faults else "ok   ") + text + "".join(f"\n       {fault}" for fault in faults))
 
 
 def attentile(*words):
@@ -228,4 +222,4 @@ with tempfile.TemporaryDirectory() as temporary:
     for check in (check_bash, check_zsh, check_fish):
         check(scripts, folder)
 
-sys.exit(broken > 0)
+sys.exit(len(broken) > 0)

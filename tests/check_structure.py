@@ -13,16 +13,10 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
+from rules import broken, rule  # noqa: E402
+
 source, build = (pathlib.Path(p).resolve() for p in sys.argv[1:3])
-broken = 0
-
-
-def rule(text, looked_at, faults):
-    """Prints the verdict of one rule: `looked_at` things checked, `faults` found."""
-    global broken
-    faults = sorted(set(faults)) if looked_at else ["found nothing to check"]
-    broken += bool(faults)
-    print(("FAIL " if faults else "ok   ") + text + "".join(f"\n       {fault}" for fault in faults))
 
 
 def files(folder, *endings):
@@ -160,4 +154,4 @@ with tempfile.TemporaryDirectory() as folder:
                 faults.append(done.stderr.strip().splitlines()[0])
         rule(f"every public header compiles alone: {' '.join(compiler)}", len(headers), faults)
 
-sys.exit(broken > 0)
+sys.exit(len(broken) > 0)
