@@ -108,9 +108,11 @@ typedef struct atl_grid {
     int64_t across, down; /* tasks of a sample */
 } atl_grid;
 void atl_run_split(const atl_run_state *run, atl_grid *grid);
-/* The same for `columns` alone. */
-atl_grid atl_run_split_columns(const atl_run_state *run, int64_t samples, int64_t columns, int64_t unit, int64_t least,
-                               int64_t most);
+/* The same for `columns` of every sample alone; a task costs as much as half a unit besides. */
+atl_grid atl_run_split_columns(const atl_run_state *run, int64_t columns, int64_t unit, int64_t least, int64_t most);
+/* The same with another cost, in columns. */
+atl_grid atl_run_split_costly(const atl_run_state *run, int64_t columns, int64_t unit, int64_t least, int64_t most,
+                              int64_t cost);
 
 /* Columns and rows of a task of a grid: tasks that share columns follow one another. */
 typedef struct atl_cell {

@@ -85,18 +85,22 @@ void atl_run_split(const atl_run_state *run, atl_grid *grid) {
     }
 }
 
-atl_grid atl_run_split_columns(const atl_run_state *run, int64_t samples, int64_t columns, int64_t unit, int64_t least,
-                               int64_t most) {
-    atl_grid grid = {.samples = samples,
+atl_grid atl_run_split_costly(const atl_run_state *run, int64_t columns, int64_t unit, int64_t least, int64_t most,
+                              int64_t cost) {
+    atl_grid grid = {.samples = run->batch,
                      .columns = columns,
                      .rows = 1,
                      .column_unit = unit,
                      .column_least = least,
                      .column_most = most,
                      .row_unit = 1,
-                     .row_cost = atl_max(1, unit / 2)};
+                     .row_cost = cost};
     atl_run_split(run, &grid);
     return grid;
+}
+
+atl_grid atl_run_split_columns(const atl_run_state *run, int64_t columns, int64_t unit, int64_t least, int64_t most) {
+    return atl_run_split_costly(run, columns, unit, least, most, atl_max(1, unit / 2));
 }
 
 atl_cell atl_grid_cell(const atl_grid *grid, int64_t task) {

@@ -9,6 +9,7 @@
 #include "../arena.h"
 #include "../memory.h"
 #include "attend.h"
+#include "lanes.h"
 
 /* The maximum that every query starts from, in scores times log2(e): finite, so that rows of -inf stay NaN-free until
  * the division. */

@@ -11,6 +11,7 @@
 #include "../error.h"
 #include "../plan.h"
 #include "channel_attend.h"
+#include "lanes.h"
 
 enum {
     MEAN_ROWS = 16,    /* channels of a task at most */
@@ -230,7 +231,7 @@ static void map_rows(void *context, int64_t task, int slot) {
 /* ---- run ---- */
 
 static atl_grid split_columns(const job *j, int64_t columns, int64_t unit, int64_t most) {
-    return atl_run_split_columns(j->run, j->run->batch, columns, unit, unit, most);
+    return atl_run_split_columns(j->run, columns, unit, unit, most);
 }
 
 /* Whether a sample's y is its x. */
@@ -271,7 +272,7 @@ void atl_channel_attend_run(const atl_run_state *run, const atl_channel_attend_o
     atl_run_split(run, &j.grid);
     atl_channel_stage(&j, output_strip);
     if (atl_run_sample(run, 0).map) {
-        j.grid = atl_run_split_columns(run, run->batch, run->map_rows.count, 1, 1, MAP_ROWS);
+        j.grid = atl_run_split_columns(run, run->map_rows.count, 1, 1, MAP_ROWS);
         atl_channel_stage(&j, map_rows);
     }
 }

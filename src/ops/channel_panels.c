@@ -144,8 +144,8 @@ void atl_channel_panels(job *j) {
         j->grid = split_panels(j, op->outputs, mr, 0);
         atl_channel_stage(j, score_task);
     }
-    j->grid = atl_run_split_columns(j->run, j->run->batch, op->outputs, WEIGH_LANES, WEIGH_LANES,
-                                    atl_max(WEIGH_LANES, j->kernels->gemm.nr));
+    j->grid =
+        atl_run_split_columns(j->run, op->outputs, WEIGH_LANES, WEIGH_LANES, atl_max(WEIGH_LANES, j->kernels->gemm.nr));
     atl_channel_stage(j, weigh_task);
     if (op->fold) {
         j->grid = split_panels(j, op->channels, mr, SCALE_ROWS);

@@ -235,7 +235,7 @@ void atl_correlate_run(const atl_run_state *run, const atl_correlate_op *op) {
     j.parts = grid.across;
     atl_run_tasks(run, correlate_chunk, &j, atl_grid_tasks(&grid));
     if (op->gram || op->chunks > 1) {
-        j.merge = atl_run_split_columns(run, run->batch, op->rows, MERGE_UNIT, MERGE_UNIT, MERGE_ROWS);
+        j.merge = atl_run_split_columns(run, op->rows, MERGE_UNIT, MERGE_UNIT, MERGE_ROWS);
         atl_run_tasks(run, merge_rows, &j, atl_grid_tasks(&j.merge));
     }
 }

@@ -138,7 +138,7 @@ static void all_factors_task(void *context, int64_t b, int slot) {
 
 static void run_hidden(factors_job *j) {
     int64_t most = atl_round_up(j->op->hidden, FC_LANES);
-    j->grid = atl_run_split_columns(j->run, j->run->batch, j->op->hidden, FC_LANES, FC_LANES, most);
+    j->grid = atl_run_split_columns(j->run, j->op->hidden, FC_LANES, FC_LANES, most);
     atl_run_tasks(j->run, hidden_task, j, atl_grid_tasks(&j->grid));
 }
 
@@ -149,8 +149,7 @@ void atl_excite_run_factors(const atl_run_state *run, const atl_excite_op *op) {
         return;
     }
     run_hidden(&j);
-    j.grid =
-        atl_run_split_columns(run, run->batch, op->channels, FC_LANES, FC_LANES, atl_round_up(op->channels, FC_LANES));
+    j.grid = atl_run_split_columns(run, op->channels, FC_LANES, FC_LANES, atl_round_up(op->channels, FC_LANES));
     atl_run_tasks(run, factors_task, &j, atl_grid_tasks(&j.grid));
 }
 
@@ -265,8 +264,8 @@ static void scale_group(void *context, int64_t task, int slot) {
 static void run_split(job *j) {
     const atl_run_state *run = j->run;
     factors_job factors = {run, j->op, j->kernels, {0}};
-    j->grid = atl_run_split_columns(run, run->batch, j->op->channels, j->op->channel_unit, j->op->channel_unit,
-                                    j->op->channel_group);
+    j->grid =
+        atl_run_split_columns(run, j->op->channels, j->op->channel_unit, j->op->channel_unit, j->op->channel_group);
     atl_run_tasks(run, squeeze_group, j, atl_grid_tasks(&j->grid));
     run_hidden(&factors);
     atl_run_tasks(run, scale_group, j, atl_grid_tasks(&j->grid));

@@ -2,8 +2,7 @@
 /* Rows of positions as lane panels. */
 #include <string.h>
 
-#include "../memory.h"
-#include "ops.h"
+#include "lanes.h"
 
 /* A lane panel's row, of which the most frequent width is copied without a call. */
 static void copy(float *to, const float *from, int64_t n) {

@@ -10,7 +10,6 @@
 
 #include "attentile/attentile.h"
 #include "kernels.h"
-#include "memory.h"
 #include "text.h"
 
 struct atl_run_state;
@@ -212,20 +211,6 @@ float *atl_panels_block(const struct atl_run_state *run, int64_t b, const atl_pa
 
 /* The rows of x, then rows of ones. */
 void atl_panels_copy_x(const struct atl_run_state *run, const atl_panels *panels);
-
-/* ---- lane panels [][k][nr]: positions as the gemm kernel takes them ---- */
-
-/* Fetches n floats of a row some rows behind row l of k, so that reading rows far apart waits for none. */
-static inline void atl_fetch_row_ahead(const float *x, int64_t x_row, int64_t l, int64_t k, int64_t n) {
-    enum { ROWS_AHEAD = 32 };
-    for (int64_t i = 0; i < n && l + ROWS_AHEAD < k; i += ATL_ALIGN / (int64_t)sizeof(float))
-        __builtin_prefetch(x + (l + ROWS_AHEAD) * x_row + i);
-}
-
-/* Copies n positions of k rows of x, x_row apart, to lanes from `lane` on. */
-void atl_lanes_copy(const float *x, int64_t x_row, int64_t k, int64_t n, int64_t lane, int64_t nr, float *lanes);
-/* Clears the lanes from `lane` on to the end of its panel. */
-void atl_lanes_clear(int64_t k, int64_t lane, int64_t nr, float *lanes);
 
 /* ---- project: a linear layer over positions: w . in + bias, into panels or into y ---- */
 

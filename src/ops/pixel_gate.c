@@ -234,24 +234,9 @@ static void scale_task(void *context, int64_t task, int slot) {
                                  .stream = j->stream && sample.x != sample.y});
 }
 
-/* `columns` of so many pixels each. */
-static atl_grid split_pixels(const atl_run_state *run, int64_t columns, int64_t pixels, int64_t unit, int64_t least,
-                             int64_t most) {
-    atl_grid grid = {.samples = run->batch,
-                     .columns = columns,
-                     .rows = 1,
-                     .column_unit = unit,
-                     .column_least = least,
-                     .column_most = most,
-                     .row_unit = 1,
-                     .row_cost = atl_ceil_div(TASK_PIXELS, pixels)};
-    atl_run_split(run, &grid);
-    return grid;
-}
-
 atl_grid atl_pixel_gate_grid(const atl_run_state *run, const atl_pixel_gate_op *op, int64_t most) {
     int64_t least = atl_min(op->height, atl_ceil_div(LEAST_PIXELS, op->width));
-    return split_pixels(run, op->height, op->width, 1, least, atl_max(least, most));
+    return atl_run_split_costly(run, op->height, 1, least, atl_max(least, most), atl_ceil_div(TASK_PIXELS, op->width));
 }
 
 /* Pixels by whole cache lines: no two threads write the same one. */
@@ -262,8 +247,8 @@ static void split_scaling(job *j) {
     j->by_pixels = lines >= LINES_PER_THREAD * threads;
     int64_t least = atl_max(1, TASK_FLOATS / positions);
     j->scale = j->by_pixels
-                   ? split_pixels(run, positions, 1, LINE, LINE, atl_round_up(positions, LINE))
-                   : atl_run_split_columns(run, run->batch, channels, least, least, atl_round_up(channels, least));
+                   ? atl_run_split_costly(run, positions, LINE, LINE, atl_round_up(positions, LINE), TASK_PIXELS)
+                   : atl_run_split_columns(run, channels, least, least, atl_round_up(channels, least));
 }
 
 /* Few samples. */

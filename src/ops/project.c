@@ -6,6 +6,7 @@
 #include "../memory.h"
 #include "../error.h"
 #include "../plan.h"
+#include "lanes.h"
 #include "ops.h"
 
 /* ---- panels ---- */

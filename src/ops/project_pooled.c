@@ -4,6 +4,7 @@
 #include "../error.h"
 #include "../memory.h"
 #include "../plan.h"
+#include "lanes.h"
 #include "ops.h"
 
 enum { PACK_ROWS = 16 /* of products take as long as it takes to load their lanes */ };

@@ -238,7 +238,7 @@ static void run_split(job *j) {
     const atl_residual_op *op = j->op;
     int64_t least = atl_min(op->conv.out_height, atl_ceil_div(LEAST_PIXELS, op->conv.out_width));
     j->conv = atl_conv_grid(run, &op->conv);
-    j->sum = atl_run_split_columns(run, run->batch, op->conv.rows, 1, 1, op->conv.rows);
+    j->sum = atl_run_split_columns(run, op->conv.rows, 1, 1, op->conv.rows);
     j->pool = atl_pixel_gate_grid(run, &op->gate, op->strip_rows);
     j->finish = (atl_grid){.samples = run->batch,
                            .columns = op->conv.out_height,

@@ -196,7 +196,7 @@ static void blend_task(void *context, int64_t task, int slot) {
 
 /* Outputs of the fc kernel. */
 static atl_grid split_outputs(const atl_run_state *run, int64_t outputs) {
-    return atl_run_split_columns(run, run->batch, outputs, FC_LANES, FC_LANES, atl_round_up(outputs, FC_LANES));
+    return atl_run_split_columns(run, outputs, FC_LANES, FC_LANES, atl_round_up(outputs, FC_LANES));
 }
 
 /* At most as many samples as there are workspaces. */
@@ -206,7 +206,7 @@ static void run_split(const atl_run_state *run, const job *whole) {
     int64_t rows = op->conv.rows, least = atl_max(1, TASK_FLOATS / op->positions);
     j.run = run;
     j.conv = atl_conv_grid(run, &op->conv);
-    j.blend = atl_run_split_columns(run, run->batch, rows, least, least, atl_round_up(op->channel_group, least));
+    j.blend = atl_run_split_columns(run, rows, least, least, atl_round_up(op->channel_group, least));
     atl_run_tasks(run, convolve_task, &j, atl_grid_tasks(&j.conv));
     atl_run_tasks(run, sum_task, &j, atl_grid_tasks(&j.blend));
     if (rows % FC_LANES || rows * op->hidden * (op->conv.count + 1) < SPLIT_TERMS) {
