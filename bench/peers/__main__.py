@@ -22,7 +22,6 @@ class Context:
         self.engine = attentile.Engine(threads=threads)
         if self.engine.info.threads != threads:
             raise RuntimeError(f"threads: expected {threads}, got {self.engine.info.threads} from the system")
-        self.probe = machine.Probe(self.engine.info.isa, threads)
         self.fingerprint = machine.fingerprint(self.engine.info, attentile.__version__)
         self.all_rows = rows.read_all()
         self.chosen_rows = choose_rows(self.all_rows, options)
@@ -39,7 +38,7 @@ class Context:
 
         if pattern is None and self.options.contenders:
             pattern = re.compile(f"^{results.OURS}$|{self.options.contenders.pattern}")
-        return measure.measure_row(row, self.threads, self.engine, self.probe, self.rounds, pattern, self.say, **more)
+        return measure.measure_row(row, self.threads, self.engine, self.rounds, pattern, self.say, **more)
 
 
 def choose_rows(everything, options):

@@ -31,19 +31,17 @@ def probe_path():
 
 class Probe:
     """Peak and bandwidth by the machine-probe program: a process of its own, so that no pool is in its way. Disturbance only
-    ever lowers a rate, so the best of a run counts; bandwidths are each work's own, as little of it stays in caches."""
+    ever lowers a rate, so the best of the measurements counts. As clocks change from minute to minute, one probe serves one
+    row, and is a contender like others: it measures in every round. Bandwidth is that of the row's own size, as little of it
+    stays in caches."""
 
-    def __init__(self, isa, threads):
-        self.isa, self.threads, self.fma, self.stream = isa, threads, 0, {}
+    def __init__(self, isa, threads, work_bytes):
+        self.command = [probe_path(), isa, str(threads), str(work_bytes)]
+        self.rates = {}
 
-    def measure(self, work_bytes):
-        done = subprocess.run([probe_path(), self.isa, str(self.threads), str(work_bytes)], check=True, capture_output=True,
-                              text=True)
-        rates = json.loads(done.stdout)
-        self.fma = max(self.fma, rates["fma_gflops"])
-        best = max(rates["stream_gbs"], self.stream.get(work_bytes, 0))
-        self.stream[work_bytes] = best
-        return {**rates, "fma_gflops": self.fma, "stream_gbs": best}
+    def measure(self):
+        found = json.loads(subprocess.run(self.command, check=True, capture_output=True, text=True).stdout)
+        self.rates = {key: max(value, self.rates.get(key, 0)) for key, value in found.items()}
 
 
 def cpu_model():

@@ -27,10 +27,11 @@ def make_ready(contender, case):
 class Measurement:
     """Of one case. `say` receives a line about whatever takes time."""
 
-    def __init__(self, case, engine, probe, rounds=None, pattern=None, say=lambda text: None):
-        self.case, self.engine, self.probe, self.rounds, self.say = case, engine, probe, rounds, say
-        self.records, self.ready, self.reference, self.rates = {}, {}, None, {}
+    def __init__(self, case, engine, rounds=None, pattern=None, say=lambda text: None):
+        self.case, self.engine, self.rounds, self.say = case, engine, rounds, say
+        self.records, self.ready, self.reference = {}, {}, None
         self.plan_info = plan_of(case, engine).info
+        self.probe = machine.Probe(engine.info.isa, engine.info.threads, self.plan_info.bytes * case.row.batch)
         everyone = chosen(case, pattern)
         self.names = [c.name for c in everyone]
         large = [c for c in everyone if c.predicted_bytes(case) > machine.memory_bytes() / 2]
@@ -64,20 +65,14 @@ class Measurement:
             self.ready[contender.name] = ready
         self.records[contender.name] = record
 
-    def measure_machine(self):
-        timing.settle()
-        info, batch = self.plan_info, self.case.row.batch
-        self.rates = self.probe.measure(info.bytes * batch)
-
     def run_inside(self):
-        self.measure_machine()
-        times = timing.interleave({name: ready.call for name, ready in self.ready.items()}, self.rounds)
+        calls = {name: ready.call for name, ready in self.ready.items()}
+        times = timing.interleave(calls, self.rounds, self.probe.measure)
         for name, taken in times.items():
             if taken.error:
                 self.records[name].update(zip(("status", "message"), child.fate_of(taken.error)))
             else:
                 self.records[name].update(taken.record())
-        self.measure_machine()
 
     def run_outside(self, contender):
         self.say(f"{self.case.row.name}: {contender.name} in a process of its own")
@@ -106,12 +101,12 @@ class Measurement:
     def record(self):
         row, info = self.case.row, self.plan_info
         bound = {"flops": info.flops * row.batch, "exps": info.exps * row.batch, "bytes": info.bytes * row.batch,
-                 **self.rates}
+                 **self.probe.rates}
         return {"kind": row.kind, "name": row.name, "batch": row.batch, "shape": list(row.shape), "widths": row.widths,
                 "settings": row.settings, "positions": row.positions, "bound": bound,
                 "reference": self.reference.what if self.reference else None,
                 "contenders": [self.records[name] for name in self.names if name in self.records]}
 
 
-def measure_row(row, threads, engine, probe, rounds=None, pattern=None, say=lambda text: None, **more):
-    return Measurement(Case.of(row, threads, **more), engine, probe, rounds, pattern, say).run()
+def measure_row(row, threads, engine, rounds=None, pattern=None, say=lambda text: None, **more):
+    return Measurement(Case.of(row, threads, **more), engine, rounds, pattern, say).run()

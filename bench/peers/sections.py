@@ -131,20 +131,21 @@ def scaling(context):
     import attentile
 
     one = attentile.Engine(threads=1)
-    probes = {1: machine.Probe(one.info.isa, 1), context.threads: context.probe}
     for row in context.chosen_rows or scaling_rows(context):
         context.say(row.name)
         cases = {1: Case.of(row, 1), context.threads: Case.of(row, context.threads)}
         calls = {1: contenders.prepare_attentile(cases[1], one),
                  context.threads: contenders.prepare_attentile(cases[context.threads], context.engine)}
         info = contenders.plan_of(cases[1], one).info
-        rates = {}
+        probes = {threads: machine.Probe(one.info.isa, threads, info.bytes * row.batch) for threads in calls}
 
-        def rate():
-            rates.update({threads: probe.measure(info.bytes * row.batch) for threads, probe in probes.items()})
+        def measure_machine():
+            for probe in probes.values():
+                probe.measure()
 
-        rate()
-        times = timing.interleave({threads: ready.call for threads, ready in calls.items()}, context.rounds, rate)
+        times = timing.interleave({threads: ready.call for threads, ready in calls.items()}, context.rounds,
+                                  measure_machine)
+        rates = {threads: probe.rates for threads, probe in probes.items()}
         yield scaling_entry(row, info, times, rates, context.threads)
 
 
