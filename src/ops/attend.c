@@ -18,6 +18,7 @@ enum {
     WANTED_PIECES = 64, /* lane groups times chunks, where keys allow */
     CHUNK_MIN_KEYS = 512,
     TILE_STATE = 96 * 1024,   /* bytes of output state that a tile may hold: shares a second-level cache with keys */
+    TILE_LEAST = 128,         /* queries even so, as many as may be: every tile reads all keys and values */
     KEPT_FLOATS = 256 * 1024, /* scores of a tile that may be kept */
     KEPT_MIN_D = 16,          /* below, a score is recomputed as fast as read */
     TASKS_PER_THREAD = 4,
@@ -72,7 +73,7 @@ atl_status atl_attend_plan(atl_plan *plan, atl_attend_op *op, atl_error *error) 
     int64_t nr = plan->engine->kernels.attend.nr;
     int64_t threads = atl_pool_threads(plan->engine->pool);
     split_keys(op);
-    op->tile = atl_min(ATL_TILE_MAX, TILE_STATE / (op->c * (int64_t)sizeof(float)));
+    op->tile = atl_min(ATL_TILE_MAX, atl_max(TILE_LEAST, TILE_STATE / (op->c * (int64_t)sizeof(float))));
     int64_t fair =
         atl_ceil_div(op->queries * op->heads, TASKS_PER_THREAD * threads); /* keep all threads busy on one sample */
     op->tile = atl_max(nr, atl_min(op->tile, fair) / nr * nr);
