@@ -103,10 +103,11 @@ typedef struct atl_attend_args {
     float *scores, *weights; /* may be the same */
     const float *bias;
     int64_t bias_from;
-    int bias_excludes;  /* 0 promises that all of it is finite */
-    int careful;        /* the excluded are marked in the weights as -1 */
-    const float *ahead; /* a hint: with each key, what lies ahead_step floats further on is fetched; or NULL */
-    int64_t ahead_step;
+    int bias_excludes; /* 0 promises that all of it is finite */
+    int careful;       /* the excluded are marked in the weights as -1 */
+    const float *
+        ahead; /* a hint: with each key, ahead_n floats are fetched, ahead_step behind those of the key before; or NULL */
+    int64_t ahead_step, ahead_n;
 } atl_attend_args;
 typedef void atl_attend_fn(const atl_attend_args *args);
 

@@ -27,11 +27,9 @@ V_INLINE void score_tile(int mr, int64_t j, int nv, int has_bias, int by_key, co
                 v_store(scores + r * TILE_NR + lane, s[r][v]);
         }
     } while ((d0 += n) < b->d);
-    if (b->ahead) {
-        UNROLL
-        for (int r = 0; r < mr; r++)
-            __builtin_prefetch(b->ahead + (j + r) * b->ahead_step, 0, 2);
-    }
+    for (int r = 0; r < mr && b->ahead; r++)
+        for (int64_t f = 0; f < b->ahead_n; f += ATL_SUM_LANES)
+            __builtin_prefetch(b->ahead + (j + r) * b->ahead_step + f, 0, 2);
     EACH_VECTOR (mr, nv) {
         if (has_bias) {
             vf bias = v_load(b->bias + (j + r) * TILE_NR + lane);

@@ -146,6 +146,7 @@ static void whole_tile(void *context, int64_t task, int slot) {
     const atl_attend_op *op = j->op;
     float *scratch = atl_run_scratch(j->run, slot), *states = scratch + op->state, *others = scratch + op->other_state;
     int64_t groups = j->run->batch * op->heads / j->together, group = task / j->tiles, tile = task % j->tiles;
+    int64_t next = (task + atl_pool_threads(j->run->plan->engine->pool)) / j->tiles;
     atl_query_tile t;
     if (j->by_tile) {
         group = task % groups;
@@ -153,6 +154,8 @@ static void whole_tile(void *context, int64_t task, int slot) {
     }
     /* tiles that see most keys first, so that threads finish together */
     atl_tile_open(j, group * j->together, j->together, op->causal ? j->tiles - 1 - tile : tile, &t);
+    if (!j->by_tile && next < groups)
+        t.next = next * j->together;
     atl_tile_load(j, &t, scratch);
     for (int64_t chunk = 0; chunk < op->chunks; chunk++) {
         atl_tile_attend(j, &t, chunk, scratch, chunk ? others : states);

@@ -43,6 +43,7 @@ typedef struct atl_query_tile {
     int64_t index, heads;
     atl_mask mask;
     int64_t from, used;
+    int64_t next; /* the head of the tile that this thread is likely to take next, or -1 */
     uint8_t blind[ATL_TILE_MAX];
 } atl_query_tile;
 

@@ -52,6 +52,7 @@ void atl_tile_open(const job *j, int64_t index, int64_t heads, int64_t tile, que
     t->mask = atl_attend_run_head(j, index).mask;
     t->from = tile * j->tile;
     t->used = atl_min(j->tile, j->op->queries - t->from);
+    t->next = -1;
     if (!atl_mask_is_empty(&t->mask))
         atl_mask_blind(&t->mask, t->from, t->used, t->blind);
 }
@@ -192,20 +193,32 @@ static void keep_nothing(const block_view *view, const atl_sight *s, int64_t nr,
         kept[i] = -INFINITY;
 }
 
-/* The part of keys and values needed after this block of the gth head that falls to the panel at p. */
-static void fetch_ahead(const job *j, const query_tile *t, int64_t g, const block_view *view, int64_t p,
-                        atl_attend_args *args) {
+/* The head whose keys and values are read after this block of the gth head, and *block of them: those of the next tile in the
+ * end, unless they are these, which a cache still holds. -1: none. */
+static int64_t next_head(const job *j, const query_tile *t, int64_t g, int64_t *block) {
+    *block += g + 1 == t->heads;
+    if (*block * ATL_BLOCK < j->op->keys && !(j->op->causal && *block * ATL_BLOCK >= t->from + t->used))
+        return t->index + (g + 1) % t->heads;
+    *block = 0;
+    return t->next == t->index ? -1 : t->next;
+}
+
+/* The part of them that falls to the panel at p. */
+static void fetch_ahead(const job *j, const query_tile *t, int64_t g, int64_t block, int64_t p, atl_attend_args *args) {
     const atl_attend_op *op = j->op;
-    int64_t block = g + 1 < t->heads ? view->block : view->block + 1, nr = j->kernels->attend.nr;
-    if (block * ATL_BLOCK >= op->keys || (op->causal && block * ATL_BLOCK >= t->from + t->used))
+    int64_t next = next_head(j, t, g, &block), nr = j->kernels->attend.nr;
+    if (next < 0)
         return;
-    head head = atl_attend_run_head(j, t->index + (g + 1) % t->heads);
+    head head = atl_attend_run_head(j, next);
     int64_t panel = p / nr, keys = atl_ceil_div(atl_ceil_div(t->used, nr), 2); /* panels that fetch keys: half */
     int which = panel < keys ? ATL_VIEW_KEY : ATL_VIEW_VALUE;
     int64_t step = key_step(j, which), floats = which == ATL_VIEW_KEY ? op->d : op->c; /* of a key, or of the block */
     floats = atl_ceil_div(step ? floats : floats * ATL_PANEL_ROW, keys);
     args->ahead = block_of(j, &head, which, block) + panel % keys * floats;
     args->ahead_step = step ? step : atl_ceil_div(floats, args->keys);
+    args->ahead_n = step ? floats : args->ahead_step;
+    if (!step && next == t->index + g) /* the hardware follows rows of the same panels: a start will do */
+        args->ahead_n = atl_min(args->ahead_n, ATL_SUM_LANES);
 }
 
 /* One block of keys over the gth head of a tile. */
@@ -246,7 +259,7 @@ static void attend_block(const job *j, const query_tile *t, int64_t g, const blo
                                 .bias_from = s.biased - s.from,
                                 .bias_excludes = view->excludes,
                                 .careful = careful > 0};
-        fetch_ahead(j, t, g, view, p, &args);
+        fetch_ahead(j, t, g, view->block, p, &args);
         j->kernels->attend.fn(&args);
     }
 }
