@@ -6,6 +6,7 @@
 #include "../error.h"
 #include "../memory.h"
 #include "../plan.h"
+#include "lanes.h"
 #include "ops.h"
 
 enum {
@@ -33,13 +34,20 @@ typedef struct job {
     atl_grid grid; /* rows x outputs */
 } job;
 
-/* n positions of k rows of a panel as one tile of rows or a part of it; whole tiles of the most frequent height are copied
- * without a call. */
-static void pack_tile(const float *panel, int64_t k, int64_t n, int64_t mr, float *to) {
-    for (int64_t l = 0; l < k && n == 12 && mr == 12; l++)
-        memcpy(to + l * 12, panel + l * ATL_PANEL_ROW, 12 * sizeof(float));
-    for (int64_t l = 0; l < k && (n != 12 || mr != 12); l++)
-        memcpy(to + l * mr, panel + l * ATL_PANEL_ROW, (size_t)n * sizeof(float));
+/* `count` positions of k rows of a panel as tiles [][k][mr], from row `row` of them on: as the panel lies in memory. */
+static void pack_span(const float *panel, int64_t k, int64_t count, int64_t row, int64_t mr, float *tiles) {
+    for (int64_t l = 0; l < k; l++, panel += ATL_PANEL_ROW) {
+        atl_fetch_row_ahead(panel, ATL_PANEL_ROW, 0, k - l, count);
+        for (int64_t i = 0, n; i < count; i += n) {
+            int64_t at = row + i;
+            float *to = tiles + at / mr * mr * k + l * mr + at % mr;
+            n = atl_min(mr - at % mr, count - i);
+            if (n == 12) /* the most frequent height without a call */
+                memcpy(to, panel + i, 12 * sizeof(float));
+            else
+                memcpy(to, panel + i, (size_t)n * sizeof(float));
+        }
+    }
 }
 
 /* `count` rows from `from` on, counted from sample b on, as tiles [ceil(count/mr)][k][mr]; what is past count is not written. */
@@ -47,9 +55,8 @@ static void pack_rows(const job *j, int64_t b, int64_t from, int64_t count, int6
     const atl_join_op *op = j->op;
     for (int64_t i = 0, n; i < count; i += n) {
         int64_t sample = b + (from + i) / op->positions, at = (from + i) % op->positions;
-        n = atl_min(atl_min(mr - i % mr, count - i), atl_min(op->positions - at, ATL_BLOCK - at % ATL_BLOCK));
-        const float *panel = atl_panels_block(j->run, sample, &op->from, at / ATL_BLOCK) + at % ATL_BLOCK;
-        pack_tile(panel, op->k, n, mr, rows + i / mr * mr * op->k + i % mr);
+        n = atl_min(count - i, atl_min(op->positions - at, ATL_BLOCK - at % ATL_BLOCK));
+        pack_span(atl_panels_block(j->run, sample, &op->from, at / ATL_BLOCK) + at % ATL_BLOCK, op->k, n, i, mr, rows);
     }
 }
 
