@@ -241,14 +241,16 @@ typedef void atl_blend_fn(const float *x, float *y, int64_t n, int64_t rows, int
 typedef void atl_gate_add_relu_fn(const float *x, int64_t n, int64_t channels, int64_t x_stride, const float *scale,
                                   const float *factor, float *y, int64_t y_stride);
 
-/* Max pooling over planes: y[c*y_row + i] = the largest over l of x[c*x_row + term[l].offset + i], those beyond an end of the lane's
- * line aside, for i < n, c < channels. NaN where one of them is, +0 for a zero of either sign. */
+/* Max pooling over planes: y[c*y_row + i] = the largest over l of x[c*x_row + term[l].offset + i], those beyond an end of the
+ * lane's line aside, for i < n, c < channels. NaN where one of them is, +0 for a zero of either sign. Terms are lines of a
+ * window, all alike, of three each: the middle one, of column -1, the right one, the left one. Where the right one lies two
+ * floats behind the left one, the middle one lies between. */
 typedef struct atl_max_pool_args {
     int64_t channels, n, terms;
-    const atl_conv_term *term; /* of column -1 the first one */
-    const uint16_t *inside;    /* see atl_conv_args */
+    const atl_conv_term *term;
+    const uint16_t *inside; /* see atl_conv_args */
     int64_t inside_row;
-    const float *x; /* may be read up to ATL_SUM_LANES - 1 floats past each term of the last lane */
+    const float *x;
     int64_t x_row;
     float *y;
     int64_t y_row;

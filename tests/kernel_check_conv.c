@@ -184,11 +184,23 @@ static float largest_term(const atl_max_pool_args *a, int64_t c, int64_t i) {
     return largest;
 }
 
+/* Lines anywhere, of which the right column lies `step` floats behind the left one. The last line reaches as far as there is. */
+static void fill_windows(check *c, atl_conv_term *term, int64_t terms, int32_t columns, int32_t step, int32_t reach) {
+    int32_t right = (int32_t)pick(c, 0, columns - 1), left = (int32_t)pick(c, 0, columns - 1);
+    int32_t middle = step == 2 ? 1 : (int32_t)pick(c, 0, step);
+    for (int64_t l = 0; l < terms; l += 3) {
+        int32_t from = l + 3 < terms ? (int32_t)pick(c, 0, reach - step) : reach - step;
+        term[l] = (atl_conv_term){from + middle, -1};
+        term[l + 1] = (atl_conv_term){from + step, right};
+        term[l + 2] = (atl_conv_term){from, left};
+    }
+}
+
 static void check_pool_size(check *c, atl_max_pool_fn *kernel, atl_max_pool_fn *reference, int64_t n, int64_t terms) {
-    int64_t reach = pick(c, 0, 200), channels = pick(c, 1, 3);
+    int64_t reach = pick(c, 5, 200), channels = pick(c, 1, 3);
     atl_conv_args lanes = {.terms = terms, .n = n, .columns = pick(c, 1, 3)};
     fill_case(c, &lanes, reach);
-    ((atl_conv_term *)lanes.term)[0].column = -1;
+    fill_windows(c, (atl_conv_term *)lanes.term, terms, (int32_t)lanes.columns, (int32_t)pick(c, 1, 5), (int32_t)reach);
     atl_max_pool_args args = {.channels = channels,
                               .n = n,
                               .terms = terms,
@@ -196,7 +208,7 @@ static void check_pool_size(check *c, atl_max_pool_fn *kernel, atl_max_pool_fn *
                               .inside = lanes.inside,
                               .inside_row = lanes.inside_row};
     args.x_row = reach + n + pick(c, 0, 3), args.y_row = n + pick(c, 0, 3);
-    int64_t xs = (channels - 1) * args.x_row + reach + n + ATL_SUM_LANES - 1, ys = (channels - 1) * args.y_row + n;
+    int64_t xs = (channels - 1) * args.x_row + reach + n, ys = (channels - 1) * args.y_row + n;
     float *x = array(c, 0, xs), *y = array(c, 1, ys), *want = array(c, 2, ys), *defined = array(c, 3, ys);
     int mode = (int)pick(c, 0, 2);
     mode == 1 ? fill_special(c, x, xs) : fill_plain(c, x, xs, 3.0f);
@@ -219,7 +231,8 @@ void check_max_pool(check *c, atl_max_pool_fn *kernel, atl_max_pool_fn *referenc
     for (int64_t n = 1; n <= 200; n = c->thorough ? n + 1 : n + 1 + n / 4)
         for (int64_t terms = 3; terms <= 9; terms += 3)
             check_pool_size(c, kernel, reference, n, terms);
-    check_pool_size(c, kernel, reference, 784, 9);
+    for (int i = 0; i < 8; i++)
+        check_pool_size(c, kernel, reference, pick(c, 400, 1200), 9);
 }
 
 /* ---- blend ---- */
