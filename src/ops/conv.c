@@ -32,14 +32,17 @@ static int plane_floats(const atl_conv_op *op, int64_t band, int64_t *floats) {
     return 1;
 }
 
-/* Lines of a band: about as many as have room, and such that their pixels fill whole vectors. */
-static int64_t band_lines(const atl_conv_op *op, int64_t planes) {
-    int64_t lines = atl_max(PLANE_FLOATS / planes / op->out_width - op->halo, atl_max(op->halo, 1)), full = LINE;
+int64_t atl_conv_full_lines(const atl_conv_op *op, int64_t lines) {
+    int64_t full = LINE;
     while (full > 1 && full / 2 * op->out_width % LINE == 0)
         full /= 2;
-    if (lines >= op->out_height)
-        return op->out_height;
     return lines > full ? lines / full * full : lines;
+}
+
+/* Lines of a band: about as many as have room. */
+static int64_t band_lines(const atl_conv_op *op, int64_t planes) {
+    int64_t lines = atl_max(PLANE_FLOATS / planes / op->out_width - op->halo, atl_max(op->halo, 1));
+    return lines < op->out_height ? atl_conv_full_lines(op, lines) : op->out_height;
 }
 
 static atl_status shape_planes(atl_plan *plan, atl_conv_op *op, atl_error *error) {

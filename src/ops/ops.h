@@ -119,6 +119,9 @@ typedef struct atl_conv_op {
 atl_status atl_conv_plan(struct atl_plan *plan, struct atl_linear *linears, const int64_t *k, atl_conv_op *op,
                          atl_error *error);
 
+/* The most of up to `lines` lines whose pixels fill whole vectors, or all of these where none do. */
+int64_t atl_conv_full_lines(const atl_conv_op *op, int64_t lines);
+
 /*
  * A sample's work can be cut into at most atl_conv_pieces pieces: piece `i` of `pieces` is the rows [*first, *first + *count)
  * of every filter's y.

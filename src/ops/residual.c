@@ -13,7 +13,7 @@
 
 enum {
     LEAST_PIXELS = 28,   /* of the image rows that a task finishes, about: a lane panel */
-    WEIGHT_FLOATS = 4096 /* of the shortcut, which stay in the first-level cache while the pixels of a chunk pass */
+    WEIGHT_FLOATS = 8192 /* of the shortcut, which stay in the first-level cache while the pixels of a chunk pass */
 };
 
 /* ---- plan ---- */
@@ -33,7 +33,7 @@ static atl_status plan_shortcut(atl_plan *plan, atl_linear *linear, atl_residual
     op->bias = linear->bias;
     op->weight_rows = mr * atl_max(1, WEIGHT_FLOATS / (linear->k * mr));
     int64_t width = op->conv.out_width;
-    op->chunk = width < ATL_BLOCK ? ATL_BLOCK / width * width : ATL_BLOCK;
+    op->chunk = width < ATL_BLOCK ? atl_conv_full_lines(&op->conv, ATL_BLOCK / width) * width : ATL_BLOCK;
     /* a row more, and one of nr at least: what products read beyond the last position */
     atl_status status = atl_reserve_sample(plan, &op->pooled, linear->k + 1, atl_max(op->row, nr), 1, error);
     if (status == ATL_OK)
