@@ -39,7 +39,8 @@ def build_with_meson(root, env):
 
 
 def build_with_cmake(root, prefix):
-    env = os.environ | {"CMAKE_PREFIX_PATH": str(prefix)}
+    # Ninja is there; CMake's own choice, make, need not be.
+    env = os.environ | {"CMAKE_PREFIX_PATH": str(prefix), "CMAKE_GENERATOR": "Ninja"}
     run("cmake", "-S", source / "tests/consumer", "-B", root / "cmake", env=env)
     run("cmake", "--build", root / "cmake", env=env)
     (root / "versions").mkdir()

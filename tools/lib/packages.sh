@@ -115,13 +115,14 @@ apt_install() {
     fi
     if ((EUID != 0)); then
         if ! have_command sudo; then
-            echo "Neither root nor sudo: please run, as root, apt-get install $*" >&2
+            echo "Neither root nor sudo: please run, as root, apt-get update && apt-get install --no-install-recommends $*" >&2
             return 1
         fi
         echo "Installing them needs root: asking sudo."
         as_root=(sudo)
     fi
-    local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::http::Timeout=20)
+    # Without a terminal of its own dpkg does not draw bars into a log.
+    local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::http::Timeout=20 -o Dpkg::Use-Pty=0)
     "${apt[@]}" update -qq || echo "apt-get update failed; going on with the package lists that are there." >&2
     "${apt[@]}" install -y -qq --no-install-recommends "$@"
 }
