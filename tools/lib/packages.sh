@@ -35,6 +35,7 @@ packages=(
     "dpkg-dev|package|builds Debian packages|have_command dpkg-buildpackage"
     "debhelper|package|their rules|have_command dh"
     "lintian|package|checks them|have_command lintian"
+    "build-essential|package|what every Debian package may expect to be there|have_debian build-essential"
     "meson|package|Debian's own, on which they depend|have_debian meson"
     "ninja-build|package|likewise|have_debian ninja-build"
     "chromium|browser|looks at the demo's page|have_chromium"
