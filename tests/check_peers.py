@@ -349,7 +349,8 @@ class Page(unittest.TestCase):
             path = pathlib.Path(folder, "ratios.svg")
             plots.save_ratios(self.record, path)
             first = path.read_text()
-            self.assertIn(self.record["rows"][0]["name"], first)
+            self.assertIn(report.title(self.record["rows"][0]), first)
+            self.assertNotIn("target", first)
             plots.save_ratios(self.record, path)
             self.assertEqual(path.read_text(), first)
 

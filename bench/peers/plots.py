@@ -11,7 +11,7 @@ matplotlib.rcParams.update({"svg.hashsalt": "attentile", "svg.fonttype": "none",
 
 from matplotlib import pyplot # noqa: E402
 
-from peers import results # noqa: E402
+from peers import report, results # noqa: E402
 
 OURS_COLOUR, PEER_COLOUR, TARGET_COLOUR = "#0b6e4f", "#9aa5b1", "#c1121f"
 LIBRARY_COLOURS = {"attentile": OURS_COLOUR, "torch": "#ee6c4d", "onnxruntime": "#3d5a80", "openvino": "#7b2cbf"}
@@ -28,7 +28,7 @@ def figures(record):
     """{title: SVG} of what the record has."""
     found = {}
     if record.get("rows"):
-        found["Fastest peer / Attentile"] = svg(ratio_figure(record))
+        found["Fastest peer / Attentile"] = svg(ratio_figure(record, targets=True))
         found["Roofline"] = svg(roofline_figure(record))
     if record.get("sweep"):
         found["Self-attention over positions: time against N"] = svg(sweep_figure(
@@ -39,26 +39,31 @@ def figures(record):
 
 
 def save_ratios(record, path):
-    ratio_figure(record).savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+    """In the words of README.md, for a reader who knows nothing of targets."""
+    ratio_figure(record, targets=False).savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
     pyplot.close()
 
 
-def ratio_figure(record):
-    """A bar a row, best first, with the targets."""
+def ratio_figure(record, targets):
+    """A bar a row, best first."""
     found = [(row, results.verdict(row, record["options"])) for row in record["rows"]]
     found = sorted((pair for pair in found if pair[1]["ratio"]), key=lambda pair: pair[1]["ratio"])
     figure, axes = pyplot.subplots(figsize=(8, 1 + 0.27 * len(found)))
     places = range(len(found))
+    aims = [(verdict["target"], place) for place, (_, verdict) in enumerate(found) if targets and verdict["target"]]
     axes.barh(places, [v["ratio"] for _, v in found], color=OURS_COLOUR)
-    axes.set_yticks(places, [row["name"] for row, _ in found])
+    axes.set_yticks(places, [row["name"] if targets else report.title(row) for row, _ in found])
     for place, (row, verdict) in enumerate(found):
-        axes.text(0.02, place, f"{verdict['ratio']:.2f}× {results.fastest_peer(row)['name']}", va="center", fontsize=7,
-                  color="white")
-        if verdict["target"]:
-            axes.plot([verdict["target"]] * 2, [place - 0.4, place + 0.4], color=TARGET_COLOUR, linewidth=1.5)
+        peer = results.fastest_peer(row)
+        words = f"{verdict['ratio']:.2f}× {peer['name'] if targets else report.LIBRARIES[peer['library']]}"
+        axes.text(0.02, place, words, va="center", fontsize=7, color="white")
+    if aims:
+        axes.vlines([target for target, _ in aims], [place - 0.4 for _, place in aims], [place + 0.4 for _, place in aims],
+                    color=TARGET_COLOUR, linewidth=1.5, label="target")
+        axes.legend(loc="lower right")
     axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_xlim(0, 1.05 * max([max(v["ratio"], v["target"] or 0) for _, v in found] + [1]))
-    axes.set_xlabel("time of the fastest peer / time of Attentile (red: target)")
+    axes.set_xlim(0, 1.05 * max([v["ratio"] for _, v in found] + [target for target, _ in aims] + [1]))
+    axes.set_xlabel("time of the fastest peer / time of Attentile")
     return figure
 
 

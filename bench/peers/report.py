@@ -175,6 +175,11 @@ def shape_text(row):
     return f"{row['batch']}×{'×'.join(map(str, row['shape']))}"
 
 
+def title(row):
+    """The layer and its input."""
+    return f"{WHAT[row['kind']]}, {shape_text(row)}"
+
+
 def readme_table(record):
     """Markdown between the two markers; nothing where nothing was recorded."""
     if not record:
@@ -185,7 +190,7 @@ def readme_table(record):
         found, own, peer = results.verdict(row, record["options"]), results.ours(row), results.fastest_peer(row)
         if found["target"] is None or not own or not peer:
             continue
-        lines.append(f"| {WHAT[row['kind']]}, {shape_text(row)} | {time_text(own['min_s'])} | "
+        lines.append(f"| {title(row)} | {time_text(own['min_s'])} | "
                      f"{LIBRARIES[peer['library']]}, {time_text(peer['min_s'])} | {times(found['ratio'])} | "
                      f"{percent(found['share'])} |")
     mean = results.mean_ratio(record["rows"], record["options"])
