@@ -267,14 +267,18 @@ typedef struct atl_plan_info {
     int64_t workspace_per_sample;       /* bytes */
     int64_t workspace_samples;          /* at most this many samples are under way at once: the workspace of a larger
                                            batch is no larger */
-    int64_t workspace_fixed;            /* bytes for the team, whatever the batch */
+    int64_t workspace_fixed;            /* bytes for the team, whatever the batch: its threads times the scratch of
+                                           one, which the kind's text in layers.h describes */
     int64_t heads, key_length;          /* of kinds that take a key, else 0 */
     int in_place;                       /* y may be x */
 } atl_plan_info;
 
 ATL_API atl_status atl_plan_get_info(const atl_plan *plan, atl_plan_info *info, atl_error *error);
 
-/* Bytes of workspace that a run of `batch` samples needs; -1 when that cannot be represented. */
+/*
+ * Bytes of workspace that a run of `batch` samples needs: workspace_per_sample for each, workspace_samples at most, and
+ * workspace_fixed; -1 when that cannot be represented.
+ */
 ATL_API int64_t atl_plan_workspace_size(const atl_plan *plan, int64_t batch);
 
 /*
@@ -378,7 +382,8 @@ typedef struct atl_attention_args {
     const uint8_t *mask; /* 0 = masked */
     int mask_rank;       /* 0 to 4 */
     int64_t mask_shape[4];
-    const float *additive; /* added to the scaled logits; -inf masks as a 0 in `mask` does; below -6.9e29 all count alike */
+    const float
+        *additive; /* added to the scaled logits; -inf masks as a 0 in `mask` does; below -6.9e29 all count alike */
     int additive_rank;
     int64_t additive_shape[4];
     float *map;              /* [batch, heads, queries, keys], dense; NULL = not wanted */
@@ -396,9 +401,9 @@ ATL_API void atl_attention_args_init(atl_attention_args *args);
  *
  * Vaswani et al., "Attention Is All You Need", NeurIPS 2017. The matrix of queries x keys is tiled and never held (Dao et
  * al., "FlashAttention", NeurIPS 2022): the engine's workspace is O((queries + keys) * heads * (key_dim + value_dim)) a
- * sample, of as many samples as keep the team busy. Masked keys have weight exactly 0 whatever they hold, and their
- * values are not read into the result. Weights below 2^-126 of a row's largest are 0. A feature or a position stride of 1
- * is fast; others work.
+ * sample, of as many samples as keep the team busy, and for each thread what "multi-head" (layers.h) takes for attention.
+ * Masked keys have weight exactly 0 whatever they hold, and their values are not read into the result. Weights below 2^-126
+ * of a row's largest are 0. A feature or a position stride of 1 is fast; others work.
  *
  * The output may overlap no input and no map. Inputs may overlap one another (packed query, key and value).
  * Errors: ATL_INVALID_ARGUMENT, ATL_OUT_OF_MEMORY; output and map are then untouched. Any number of threads may call it.

@@ -237,7 +237,11 @@
  *   cost       4*L*Lk*D + 4*(L + Lk)*D*D FLOPs and h*L*Lk exponentials, half of L*Lk where causal; at least 8*L*D bytes: x, key
  *              and value are read and y is written once
  *   workspace  about 4*1.07*D*(2*L + 2*Lk) bytes a sample and 8*h*L for the map, lengths rounded up to multiples of 256; a
- *              batch larger than what keeps the team busy takes no more (atl_plan_info.workspace_samples)
+ *              batch larger than what keeps the team busy takes no more (atl_plan_info.workspace_samples).
+ *              Each thread (atl_plan_info.workspace_fixed) has besides 3.4*D KiB and up to 0.2 MiB for projections;
+ *              4*t*(g*(2*d + 2) + 256) bytes and less than 0.2 MiB for attention, masked or not, with d = D/h, g = min(h, 12)
+ *              heads that share a look at the mask and tiles of t = min(256, 24576/d) queries or fewer: 1.8 MiB at d = 64 with
+ *              12 heads; 4*t*g*(d + 2) more where few queries leave keys to be split; up to 1 MiB for maps where d >= 16
  *
  * Masked keys have weight exactly 0 whatever they hold: what PyTorch would let leak from them (0 times NaN) does not. A key
  * that is not masked has its weight even where its logit is far below -1e9. y may be x. Example:
