@@ -34,6 +34,9 @@ V_INLINE vf v_set(float a) {
 V_INLINE vf v_load(const float *p) {
     return _mm256_loadu_ps(p);
 }
+V_INLINE vf v_set_of(const float *p, int i) {
+    return v_set(p[i]);
+}
 V_INLINE void v_store(float *p, vf a) {
     _mm256_storeu_ps(p, a);
 }

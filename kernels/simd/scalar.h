@@ -28,6 +28,9 @@ V_INLINE vf v_set(float a) {
 V_INLINE vf v_load(const float *p) {
     return *p;
 }
+V_INLINE vf v_set_of(const float *p, int i) {
+    return v_set(p[i]);
+}
 V_INLINE void v_store(float *p, vf a) {
     *p = a;
 }

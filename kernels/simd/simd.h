@@ -10,6 +10,7 @@
  *   TILE_NAME, CONV_NAME, ISA_NAME
  *                         the words in a kernel's name
  *   v_load, v_store       VL floats at any address
+ *   v_set_of(p, i)        p[i] in all lanes, where the VL floats from p[i / VL * VL] on may be read
  *   v_load_part, v_store_part
  *                         the first n lanes (n may exceed VL); others read as 0 and are not touched in memory
  *   v_load_pairs(p, n, even, odd)

@@ -66,7 +66,7 @@ V_INLINE void sum_block(int mr, int nv, const float *w, const atl_conv_term *ter
         }
         UNROLL
         for (int r = 0; r < mr; r++) {
-            vf row = v_set(w[r]);
+            vf row = mr % VL == 0 ? v_set_of(w, r) : v_set(w[r]);
             UNROLL
             for (int v = 0; v < nv; v++)
                 acc[r][v] = v_fma(row, lanes[v], acc[r][v]);

@@ -3,21 +3,36 @@
 #include "state.h"
 #include "tile.h"
 
+/* Terms after the first block; sums is the tile. A function of its own, so that registers hold one tile at a time. */
+static __attribute__((noinline)) void add_blocks(int mr, const float *q, const float *k, int64_t d, float *sums) {
+    for (int64_t d0 = ATL_BLOCK; d0 < d; d0 += ATL_BLOCK) {
+        int64_t n = d - d0 < ATL_BLOCK ? d - d0 : ATL_BLOCK;
+        const float *a = q + d0 * TILE_MR, *b = k + d0 * ATL_PANEL_ROW;
+        float *total = sums;
+        tile acc;
+        if (mr == TILE_MR)
+            tile_product(TILE_MR, TILE_NV, a, 1, TILE_MR, b, ATL_PANEL_ROW, n, acc);
+        else
+            tile_product(1, TILE_NV, a, 1, TILE_MR, b, ATL_PANEL_ROW, n, acc);
+        for (int r = 0; r < mr; r++) {
+            for (int v = 0; v < TILE_NV; v++, total += VL)
+                v_store(total, v_add(v_load(total), acc[r][v]));
+        }
+    }
+}
+
 /* `mr` queries against VL*TILE_NV keys, of which `keys` exist. */
 V_INLINE void map_tile(int mr, const float *q, const float *k, int64_t d, int64_t keys, const float *max,
                        const float *inverse, const float *bias, float *map, int64_t stride, int stream) {
     tile total;
     tile_product(mr, TILE_NV, q, 1, TILE_MR, k, ATL_PANEL_ROW, d < ATL_BLOCK ? d : ATL_BLOCK, total);
-    for (int64_t d0 = ATL_BLOCK; d0 < d; d0 += ATL_BLOCK) {
-        tile acc;
-        tile_product(mr, TILE_NV, q + d0 * TILE_MR, 1, TILE_MR, k + d0 * ATL_PANEL_ROW, ATL_PANEL_ROW,
-                     d - d0 < ATL_BLOCK ? d - d0 : ATL_BLOCK, acc);
-        UNROLL
-        for (int r = 0; r < mr; r++) {
-            UNROLL
-            for (int v = 0; v < TILE_NV; v++)
-                total[r][v] = v_add(total[r][v], acc[r][v]);
-        }
+    if (d > ATL_BLOCK) {
+        float sums[TILE_MR * TILE_NR];
+        EACH_VECTOR (mr, TILE_NV)
+            v_store(sums + r * TILE_NR + lane, total[r][v]);
+        add_blocks(mr, q, k, d, sums);
+        EACH_VECTOR (mr, TILE_NV)
+            total[r][v] = v_load(sums + r * TILE_NR + lane);
     }
     UNROLL
     for (int r = 0; r < mr; r++) {

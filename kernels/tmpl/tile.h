@@ -25,6 +25,12 @@ typedef vf tile[TILE_MR][TILE_NV];
 /* Vectors of a panel that has no more than half of its lanes. */
 #define HALF_NV (TILE_NV / 2)
 
+/* Row r of a step. Rows that are known to lie side by side are read together where they fill vectors. */
+V_INLINE vf tile_row(int mr, const float *a, int64_t a_row, int r) {
+    int together = __builtin_constant_p(a_row) && a_row == 1 && mr % VL == 0;
+    return together ? v_set_of(a, r) : v_set(a[r * a_row]);
+}
+
 V_INLINE void tile_product(int mr, int nv, const float *a, int64_t a_row, int64_t a_step, const float *b,
                            int64_t b_step, int64_t n, tile acc) {
     UNROLL
@@ -42,7 +48,7 @@ V_INLINE void tile_product(int mr, int nv, const float *a, int64_t a_row, int64_
             lanes[v] = v_load(b + l * b_step + v * VL);
         UNROLL
         for (int r = 0; r < mr; r++) {
-            vf row = v_set(a[l * a_step + r * a_row]);
+            vf row = tile_row(mr, a + l * a_step, a_row, r);
             UNROLL
             for (int v = 0; v < nv; v++)
                 acc[r][v] = v_fma(row, lanes[v], acc[r][v]);
