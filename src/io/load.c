@@ -59,6 +59,22 @@ static bool blames(const char *message, const char *name) {
            subject[length] == ':';
 }
 
+/* Of a message about a dtype that the core has no name for, what comes before that name, and the file's word for it. */
+static const char *file_dtype(const atl_checkpoint *c, const char *message, int *before) {
+    static const char reason[] = ": wrong dtype (", end[] = "got OTHER)";
+    size_t length = strlen(message), tail = sizeof end - 1;
+    if (length < tail || strcmp(message + length - tail, end) != 0)
+        return NULL;
+    *before = (int)(length - strlen("OTHER)"));
+    for (size_t i = 0; i < c->header.count; i++) {
+        size_t name = strlen(c->header.tensors[i].name);
+        if (strncmp(message, c->header.tensors[i].name, name) == 0 &&
+            strncmp(message + name, reason, sizeof reason - 1) == 0)
+            return atl_checkpoint_dtype_name(c, i);
+    }
+    return NULL;
+}
+
 /* Says in which file, and in which metadata key if the message is about a parameter from there. */
 static atl_status fail_create(const atl_checkpoint *c, const atl_layer_desc *desc, const atl_error *cause,
                               atl_error *error) {
@@ -68,6 +84,10 @@ static atl_status fail_create(const atl_checkpoint *c, const atl_layer_desc *des
             return atl_fail_at(c->path, error, cause->status, "%s; from the file's metadata key \"%s\"", cause->message,
                                atl_excerpt_of(c->header.metadata[i].key).text);
     }
+    int before;
+    const char *dtype = file_dtype(c, cause->message, &before);
+    if (dtype)
+        return atl_fail_at(c->path, error, cause->status, "%.*s%s)", before, cause->message, dtype);
     return atl_fail_at(c->path, error, cause->status, "%s", cause->message);
 }
 
