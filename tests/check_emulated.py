@@ -101,7 +101,7 @@ def x86():
 
 # ---- ARM64 ----
 
-PACKAGES = ["hwloc.pc", "jansson.pc", "libpng.pc", "libjpeg.pc"]
+PACKAGES = ["hwloc.pc", "jansson.pc", "libpng.pc", "libjpeg.pc", "libexif.pc"]
 
 CROSS = """[constants]
 sysroot = '{sysroot}'

@@ -307,6 +307,48 @@ Test(command_demo, jpeg_of_every_colour_space) {
     expect_flat_jpeg(JCS_CMYK, 4, (uint8_t[]){255, 255, 255, 0}, (uint8_t[]){0, 0, 0}, "CMYK black");
 }
 
+/* Puts Exif with an orientation into t.jpg, behind the two bytes that all JPEG begin with. */
+static void add_orientation(uint8_t orientation, int big_endian) {
+    static uint8_t bytes[1 << 16];
+    uint8_t low[] = {0xff, 0xe1, 0,    34, 'E', 'x', 'i', 'f', 0, 0, 'I',         'I', 42, 0, 8, 0, 0, 0,
+                     1,    0,    0x12, 1,  3,   0,   1,   0,   0, 0, orientation, 0,   0,  0, 0, 0, 0, 0};
+    uint8_t high[] = {0xff, 0xe1, 0, 34,   'E', 'x', 'i', 'f', 0, 0, 'M', 'M',         0, 42, 0, 0, 0, 8,
+                      0,    1,    1, 0x12, 0,   3,   0,   0,   0, 1, 0,   orientation, 0, 0,  0, 0, 0, 0};
+    FILE *file = fopen(in_folder("t.jpg"), "rb");
+    const size_t size = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    file = fopen(in_folder("t.jpg"), "wb");
+    cr_assert_eq(fwrite(bytes, 1, 2, file), 2);
+    cr_assert_eq(fwrite(big_endian ? high : low, 1, sizeof low, file), sizeof low);
+    cr_assert_eq(fwrite(bytes + 2, 1, size - 2, file), size - 2);
+    fclose(file);
+}
+
+Test(command_demo, jpeg_is_turned_as_exif_says) {
+    /* Six squares of 8x8 pixels, abc above def, and what is to be seen: rows behind one another. */
+    static const char *const seen[] = {"abcdef", "abcdef", "cbafed", "fedcba", "defabc",
+                                       "adbecf", "daebfc", "fcebda", "cfbead", "abcdef"};
+    uint8_t gray[16 * 24];
+    for (int i = 0; i < 16 * 24; i++)
+        gray[i] = (uint8_t)(40 + 30 * (i / 24 / 8 * 3 + i % 24 / 8));
+    for (int i = 0; i < 2 * 10; i++) {
+        const int orientation = i / 2, turned = orientation >= 5 && orientation <= 8, across = turned ? 2 : 3;
+        put_jpeg(JCS_GRAYSCALE, 1, 24, 16, gray);
+        add_orientation((uint8_t)orientation, i % 2);
+        image picture;
+        cr_assert_eq(image_read(in_folder("t.jpg"), &picture), 0);
+        cr_assert(picture.width == 8 * across && picture.height == 48 / across, "orientation %d: %d x %d", orientation,
+                  picture.width, picture.height);
+        for (int p = 0; p < 16 * 24; p++) {
+            const int square = p / (8 * across) / 8 * across + p % (8 * across) / 8;
+            const int wanted = 40 + 30 * (seen[orientation][square] - 'a');
+            cr_assert_leq(abs(picture.rgb[3 * p] - wanted), 2, "orientation %d: pixel %d is %d, not %d", orientation, p,
+                          picture.rgb[3 * p], wanted);
+        }
+        free(picture.rgb);
+    }
+}
+
 Test(command_demo, jpeg_cut_or_damaged_anywhere) {
     uint8_t pixels[40 * 40 * 3];
     size_t size;

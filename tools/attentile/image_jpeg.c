@@ -6,6 +6,7 @@
 #include <jpeglib.h>
 
 #include <jerror.h>
+#include <libexif/exif-data.h>
 
 #include "command.h"
 #include "image.h"
@@ -16,7 +17,8 @@ typedef struct decoder {
     struct jpeg_error_mgr errors;
     jmp_buf escape;
     char message[JMSG_LENGTH_MAX];
-    int cut; /* the file ends early: the rest of the picture is grey */
+    int cut;         /* the file ends early: the rest of the picture is grey */
+    int orientation; /* Exif's, 0 where there is none */
 } decoder;
 
 static void on_error(j_common_ptr jpeg) {
@@ -58,13 +60,29 @@ static void read_rows(decoder *d, image *picture) {
     }
 }
 
+/* Cameras turn pictures by a word beside them. */
+static int read_orientation(jpeg_saved_marker_ptr marker) {
+    int orientation = 0;
+    for (; marker && !orientation; marker = marker->next) {
+        ExifData *exif = exif_data_new_from_data(marker->data, marker->data_length);
+        ExifEntry *entry = exif ? exif_content_get_entry(exif->ifd[EXIF_IFD_0], EXIF_TAG_ORIENTATION) : NULL;
+        if (entry && entry->format == EXIF_FORMAT_SHORT && entry->components == 1)
+            orientation = exif_get_short(entry->data, exif_data_get_byte_order(exif));
+        if (exif)
+            exif_data_unref(exif);
+    }
+    return orientation;
+}
+
 /* All that may jump; nothing here is needed after a jump but what `d` and `picture` point to. */
 static int decode(decoder *d, FILE *file, const char *path, image *picture) {
     if (setjmp(d->escape))
         return failed("%s: broken JPEG: %s", path, d->message);
     jpeg_create_decompress(&d->jpeg);
     jpeg_stdio_src(&d->jpeg, file);
+    jpeg_save_markers(&d->jpeg, JPEG_APP0 + 1, 0xffff);
     jpeg_read_header(&d->jpeg, TRUE);
+    d->orientation = read_orientation(d->jpeg.marker_list);
     const J_COLOR_SPACE space = d->jpeg.jpeg_color_space;
     d->jpeg.out_color_space = space == JCS_CMYK || space == JCS_YCCK ? JCS_CMYK : JCS_RGB;
     if (image_allocate(picture, d->jpeg.image_width, d->jpeg.image_height, path) != DONE)
@@ -87,8 +105,10 @@ int image_read_jpeg(FILE *file, const char *path, image *picture) {
     d->jpeg.client_data = d;
     d->errors.error_exit = on_error;
     d->errors.output_message = on_message;
-    const int code = decode(d, file, path, picture);
+    int code = decode(d, file, path, picture);
     jpeg_destroy_decompress(&d->jpeg);
+    if (code == DONE)
+        code = image_orient(picture, d->orientation, path);
     free(d);
     return code;
 }

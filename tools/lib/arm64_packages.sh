@@ -6,9 +6,9 @@
 # arm64_packages.sh FOLDER   makes FOLDER/sysroot, unless it is there; exit status 1, with a reason, when it cannot be had
 set -euo pipefail
 
-wanted=(libhwloc-dev libjansson-dev libpng-dev libjpeg-dev libgomp1)
+wanted=(libhwloc-dev libjansson-dev libpng-dev libjpeg-dev libexif-dev libgomp1)
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
-[[ -e $folder/sysroot/.complete ]] && exit
+[[ $(cat "$folder/sysroot/.complete" 2>/dev/null) == "${wanted[*]}" ]] && exit
 
 for command in apt-get dpkg-deb; do
     if ! command -v "$command" >/dev/null; then
@@ -39,5 +39,5 @@ for package in "$folder"/apt/cache/archives/{lib,linux-libc,zlib}*.deb; do
     dpkg-deb -x "$package" "$folder/sysroot"
 done
 rm -rf "$folder/apt"
-touch "$folder/sysroot/.complete"
+echo "${wanted[*]}" >"$folder/sysroot/.complete"
 echo "ARM64 packages: in $folder/sysroot"

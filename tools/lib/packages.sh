@@ -16,6 +16,7 @@ packages=(
     "libjansson-dev|run|JSON that the command prints|have_module jansson"
     "libpng-dev|run|PNG pictures of the demo|have_module libpng"
     "libjpeg-dev|run|JPEG pictures of the demo|have_module libjpeg"
+    "libexif-dev|run|which way up JPEG pictures are|have_module libexif"
     "libcriterion-dev|test|the test framework|have_module criterion"
     "python3|test|sums up the test results|have_command python3"
     "g++|run|the C++ compiler, for attentile bench|have_command ${CXX:-c++}"
