@@ -4,7 +4,7 @@
 
 check_page.py COMMAND [FOLDER [SIZE]]
 
-runs COMMAND demo --size SIZE (64) and opens its page in light and dark, on a narrow and a wide screen. The screenshots go to
+runs COMMAND demo --size SIZE (64) and opens its page in light and dark, on narrow and wide screens. The screenshots go to
 FOLDER, if given, and so do the pictures of README.md: check_page.py build/tools/attentile FOLDER 256, then copy them to docs/.
 Skipped, with a line that says so, where the browser is missing.
 """
@@ -24,7 +24,7 @@ import time
 import urllib.error
 import urllib.request
 
-SCREENS = [(400, "light"), (1280, "light"), (1280, "dark")]
+SCREENS = [(width, scheme) for width in (400, 800, 1280, 1920) for scheme in ("light", "dark")]
 SKIPPED = 77
 browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 driver = shutil.which("chromedriver")
@@ -117,10 +117,16 @@ class Page(html.parser.HTMLParser):
 
 FACTS = """
 const images = [...document.images], inside = r => r.left >= 0 && r.right <= innerWidth + 0.5;
+const leaves = e => { // whether what it holds reaches into its padding or beyond
+  const style = getComputedStyle(e), box = e.getBoundingClientRect(), range = document.createRange();
+  range.selectNodeContents(e);
+  const held = range.getBoundingClientRect();
+  return e.scrollWidth > e.clientWidth || held.left < box.left + parseFloat(style.paddingLeft) - 0.5
+    || held.right > box.right - parseFloat(style.paddingRight) + 0.5};
 return {title: document.title, width: innerWidth, scroll: document.documentElement.scrollWidth,
   images: images.map(i => ({loaded: i.complete, natural: [i.naturalWidth, i.naturalHeight], alt: i.alt,
                             shown: i.getBoundingClientRect().width, inside: inside(i.getBoundingClientRect())})),
-  cut: [...document.querySelectorAll('.keys li, figcaption, dd, p')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent),
+  cut: [...document.querySelectorAll('.keys li, figcaption, h1, h2, dt, dd, p, th, td')].filter(leaves).map(e => e.textContent),
   rows: [...document.querySelectorAll('tbody tr')].map(r => [...r.cells].map(c => c.textContent)),
   marks: [...document.querySelectorAll('.mark')].map(m => {
     const r = m.getBoundingClientRect(), f = m.parentElement.getBoundingClientRect();
@@ -198,8 +204,10 @@ def check_page(session, path, size, printed, keep):
         session.devtools("Emulation.setEmulatedMedia", features=[])
         keep_sections(session, keep)
     check_text(seen[0], size, printed)
-    grounds = [sum(map(int, re.findall(r"\d+", facts["ground"])[:3])) for facts in seen]
-    expect(grounds[0] == grounds[1] > 600 and grounds[2] < 150, f"light and dark differ: {grounds}")
+    grounds = {(scheme, sum(map(int, re.findall(r"\d+", facts["ground"])[:3]))) for (_, scheme), facts in zip(SCREENS, seen)}
+    expect(len(grounds) == 2 and dict(grounds)["light"] > 600 and dict(grounds)["dark"] < 150, f"light and dark differ: {grounds}")
+    session.script("document.querySelector('.keys b').textContent = '193.7 GFLOP/s and more of it'")
+    expect(len(session.script(FACTS)["cut"]) == 1, "a number too wide for its box is seen")
     logged = session.post("/se/log", {"type": "browser"})
     expect(not logged, "the console is silent" + "".join(f"\n     {entry['message']}" for entry in logged))
 
