@@ -100,13 +100,21 @@ static void fill_terms(const atl_conv_op *op, int64_t k, atl_conv_term *term) {
         term[l] = find_term(op, k, l / (k * k), l / k % k, l % k);
 }
 
+/* Sets lanes [from, to) of all lines of a band. */
+static void set_lanes(const atl_conv_op *op, int64_t from, int64_t to, uint16_t *inside) {
+    for (int64_t line = 0; line < op->band; line++, from += op->out_width, to += op->out_width)
+        for (int64_t i = from, n; i < to; i += n) {
+            n = atl_min(to - i, ATL_SUM_LANES - i % ATL_SUM_LANES);
+            inside[i / ATL_SUM_LANES] |= (uint16_t)(((1u << n) - 1) << i % ATL_SUM_LANES);
+        }
+}
+
 /* Which lanes of a band have a pixel in each column. */
 static void fill_inside(const atl_conv_op *op, int64_t k, uint16_t *inside) {
     for (int64_t e = 0; e < count_columns(op, k); e++, inside += op->inside_row) {
         int64_t step = e + first_column(op, k), width = op->out_width;
         step += step >= 0;
-        for (int64_t i = 0; i < op->band * width; i++)
-            inside[i / 16] |= (uint16_t)((i % width + step >= 0 && i % width + step < width) << i % 16);
+        set_lanes(op, atl_max(-step, 0), atl_min(width, width - step), inside);
     }
 }
 
@@ -117,11 +125,8 @@ static void fill_windows(const atl_conv_op *op, atl_conv_term *term, uint16_t *i
         term[l] = find_term(op, POOL, 0, l / POOL, x);
         term[l].column = x == 1 ? -1 : (int32_t)x / 2;
     }
-    for (int64_t e = 0; e < POOL_COLUMNS; e++, inside += op->inside_row)
-        for (int64_t i = 0; i < op->band * op->out_width; i++) {
-            int64_t column = i % op->out_width * op->stride + 2 * e - 1;
-            inside[i / 16] |= (uint16_t)((column >= 0 && column < op->width) << i % 16);
-        }
+    set_lanes(op, 1, op->out_width, inside);
+    set_lanes(op, 0, atl_min(op->out_width, atl_ceil_div(op->width - 1, op->stride)), inside + op->inside_row);
 }
 
 /* The filters and, behind them, what tells where their terms are, in one block. */
