@@ -33,7 +33,7 @@ void *atl_aligned(int64_t bytes) {
         return NULL;
     if (is_large(bytes))
         return map_huge((size_t)atl_round_up(bytes, HUGE_PAGE));
-    return posix_memalign(&p, ATL_ALIGN, (size_t)atl_round_up(bytes ? bytes : 1, ATL_ALIGN)) ? NULL : p;
+    return posix_memalign(&p, ATL_ALIGN, bytes ? (size_t)bytes : 1) ? NULL : p; /* no byte more, for AddressSanitizer */
 }
 
 void atl_aligned_free(void *p, int64_t bytes) {

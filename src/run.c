@@ -15,10 +15,11 @@ void atl_run_options_init(atl_run_options *options) {
 
 /* ---- what stages ask ---- */
 
+/* Any pointer may be NULL still: atl_check_run asks as well. */
 static atl_sample dense_sample(const atl_run_state *run, int64_t b) {
     const atl_sample *f = &run->first;
-    return (atl_sample){.x = f->x + b * run->x_stride,
-                        .y = f->y + b * run->y_stride,
+    return (atl_sample){.x = f->x ? f->x + b * run->x_stride : NULL,
+                        .y = f->y ? f->y + b * run->y_stride : NULL,
                         .map = f->map ? f->map + b * run->map_stride : NULL,
                         .key = f->key ? f->key + b * run->key_stride : NULL,
                         .value = f->value ? f->value + b * run->value_stride : NULL,

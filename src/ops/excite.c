@@ -256,8 +256,8 @@ static void scale_group(void *context, int64_t task, int slot) {
         channel_factors(j->kernels, j->op, 1, 0, atl_run_workspace(run, c.sample), first, end - first, factors, others,
                         0);
         j->kernels->scale.fn(sample.x + from * run->x_row, sample.y + from * run->y_row, j->op->positions, end - from,
-                             run->x_row, run->y_row, factors + from - first, j->schedule.stream && sample.x != sample.y,
-                             NULL, NULL, NULL);
+                             run->x_row, run->y_row, factors + (from - first),
+                             j->schedule.stream && sample.x != sample.y, NULL, NULL, NULL);
     }
 }
 
