@@ -60,7 +60,8 @@ static void member(atl_pool *pool) {
 
 static void *lead(void *context) {
     atl_pool *pool = context;
-    int threads = atl_probe_threads(pool->threads);
+    int limit = omp_get_thread_limit(); /* some OpenMPs print a warning when asked for more */
+    int threads = atl_probe_threads(pool->threads < limit ? pool->threads : limit);
     if (threads < 2) {
         announce(pool, 1);
         return NULL;

@@ -20,7 +20,8 @@ atl_status atl_topo_read(atl_topo *topo, atl_error *error);
 /* Binds the calling thread to the index-th core (wrapping round) of those the process may use. 0 on success. */
 int atl_topo_bind_thread(int index);
 
-/* Processors in the calling thread's affinity mask, OMP_PROC_BIND's narrowing undone; at least 1. */
+/* Processors in the calling thread's affinity mask, OMP_PROC_BIND's narrowing undone; at least 1. As OpenMP counts them:
+ * clang's looks at the mask once, when it starts. */
 int atl_processors_available(void);
 
 /* Processors that the cgroup of this process grants (v1 cfs quota / period, v2 cpu.max; the least over the cgroup and
