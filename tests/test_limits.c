@@ -60,13 +60,6 @@ static int exit_status(const outcome *outcome) {
     cr_assert(exit_status(&(outcome)) == 0 || exit_status(&(outcome)) == CLEAN_ERROR, "%s: wait status %#x, \"%s\"",   \
               what, (outcome).status, (outcome).output)
 
-/* A preloaded library and a sanitizer's own allocator do not go together. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SKIP_UNDER_SANITIZERS cr_skip_test("not under a sanitizer")
-#else
-#define SKIP_UNDER_SANITIZERS (void)0
-#endif
-
 /* ---------------------------------------------------------------- allocations */
 
 /* Lets the K-th allocation fail for K = 1, 2, ... until a run is not hit any more. */
@@ -85,7 +78,6 @@ static void fail_each_allocation(const char *mode, char *const *arguments, int b
 }
 
 Test(limits, any_allocation_may_fail, .timeout = 600) {
-    SKIP_UNDER_SANITIZERS;
     char *pool[] = {"pool", "3", NULL}, *topo[] = {"topo", NULL};
     fail_each_allocation("once", pool, 0, 10);
     fail_each_allocation("from", pool, 0, 10);
@@ -98,7 +90,6 @@ Test(limits, any_allocation_may_fail, .timeout = 600) {
 /* ---------------------------------------------------------------- threads */
 
 Test(limits, thread_creation_may_fail, .timeout = 120) {
-    SKIP_UNDER_SANITIZERS;
     /* The first is the leader, the next three are the trial: what has failed there is missing from the team. */
     static const int expected[] = {1, 1, 2, 3, 4, 4};
     for (int k = 1; k <= 6; k++) {
@@ -112,7 +103,6 @@ Test(limits, thread_creation_may_fail, .timeout = 120) {
 }
 
 Test(limits, threads_may_be_limited, .timeout = 120) {
-    SKIP_UNDER_SANITIZERS;
     for (int limit = 0; limit <= 6; limit++) {
         char inject[64];
         int expected = limit < 1 ? 1 : limit < 4 ? limit : 4;
@@ -127,7 +117,6 @@ Test(limits, threads_may_be_limited, .timeout = 120) {
 
 /* Address space for fewer stacks than wanted. */
 Test(limits, memory_may_be_limited, .timeout = 120) {
-    SKIP_UNDER_SANITIZERS;
     int seen[5] = {0};
     for (int mib = 0; mib <= 48; mib++) {
         char text[16];

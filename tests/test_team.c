@@ -194,6 +194,14 @@ static void *call_until_stopped(void *context) {
     return NULL;
 }
 
+/* Clang's OpenMP keeps the threads of the largest team for the next ones, but for the leader's, and one of its own. */
+enum { LARGEST = 5 };
+#ifdef __clang__
+enum { KEPT_BESIDE = 1, KEPT = LARGEST - 1 + KEPT_BESIDE };
+#else
+enum { KEPT_BESIDE = 0, KEPT = 0 };
+#endif
+
 Test(team, is_all_the_threads_there_are, .timeout = 60) {
     int before = count_threads();
     atl_pool *pool = make_pool(4);
@@ -211,8 +219,8 @@ Test(team, is_all_the_threads_there_are, .timeout = 60) {
     stop = 1;
     for (int i = 0; i < CALLERS; i++)
         pthread_join(caller[i], NULL);
-    cr_assert_leq(most, before + CALLERS + 4, "%d threads with %d callers, a team of 4 and %d before", most,
-                  (int)CALLERS, before);
+    cr_assert_leq(most, before + CALLERS + 4 + KEPT_BESIDE, "%d threads with %d callers, a team of 4 and %d before",
+                  most, (int)CALLERS, before);
     atl_pool_destroy(pool);
 }
 
@@ -220,15 +228,15 @@ Test(team, is_all_the_threads_there_are, .timeout = 60) {
 Test(team, goes_with_the_pool, .timeout = 60) {
     int before = count_threads(), after = 0;
     for (int i = 0; i < 50; i++) {
-        atl_pool *pool = make_pool(2 + i % 4);
+        atl_pool *pool = make_pool(2 + i % (LARGEST - 1));
         atomic_int done = 0;
         if (i % 3 != 0)
             atl_pool_run(pool, count_task, &done, 20);
         atl_pool_destroy(pool);
     }
-    for (int wait = 0; wait < 500 && (after = count_threads()) > before; wait++)
+    for (int wait = 0; wait < 500 && (after = count_threads()) > before + KEPT; wait++)
         sleep_ms(10);
-    cr_assert_eq(after, before, "%d threads before, %d after", before, after);
+    cr_assert_leq(after, before + KEPT, "%d threads before, %d after", before, after);
 }
 
 Test(team, sleeps_while_idle, .timeout = 60) {

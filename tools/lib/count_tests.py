@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adds up the results of a test run: count_tests.py BUILD SETUP...
+"""Adds up the results of a test run: count_tests.py BUILD/SETUP...
 
 Criterion executables write what --xml=FILE says and count test by test; any other executable counts as one test.
 An executable that ran nothing, crashed, timed out or failed without saying which test did, counts as one failure.
@@ -52,9 +52,10 @@ def announce_skips(result):
             print(f"{result['name']}: {line}")
 
 
-def main(build, setups):
+def main(runs):
     passed = failed = executables = 0
-    for setup in setups:
+    for run in runs:
+        build, setup = os.path.split(run)
         logs = glob.glob(os.path.join(build, "meson-logs", f"testlog*{setup}.json"))
         for log in logs:
             with open(log, encoding="utf-8") as lines:
@@ -64,7 +65,7 @@ def main(build, setups):
                     p, f = executable_counts(result)
                     passed, failed, executables = passed + p, failed + f, executables + 1
         if not logs:
-            print(f"the {setup} tests left no log")
+            print(f"the {setup} tests in {build} left no log")
             failed += 1
     if executables == 0 or passed == 0:
         failed = max(failed, 1)
@@ -73,4 +74,4 @@ def main(build, setups):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    sys.exit(main(sys.argv[1:]))

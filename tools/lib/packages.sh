@@ -5,7 +5,7 @@
 
 # Debian's and Ubuntu's name | kind | what for | how to find it. Kinds: run (to build and run), test; and those without which the
 # rest works: python (the Python package's tests), browser (to look at the demo's page), installed (tests of what is installed:
-# shells, pages, CMake, JSON), package (Debian's packages, for the long tests), emulated (other machines, likewise), fuzz (likewise).
+# shells, pages, CMake, JSON), package (Debian's packages, for the long tests), emulated (other machines, likewise), clang (sanitizers).
 packages=(
     "gcc|run|the C compiler|have_command ${CC:-cc}"
     "libc6-dev|run|the C library's headers|have_libc_headers"
@@ -24,9 +24,9 @@ packages=(
     "python3-numpy|python|the Python package|have_python_module numpy"
     "python3-pytest|python|its tests|have_python_module pytest"
     "python3-venv|python|a virtual environment to install its wheel in|have_python_module ensurepip"
-    "clang|fuzz|the fuzz targets' compiler|have_command clang"
-    "libclang-rt-dev|fuzz|libFuzzer and clang's sanitizers|have_fuzzer"
-    "libomp-dev|fuzz|clang's OpenMP|have_clang_openmp"
+    "clang|clang|the compiler of the fuzz targets and with sanitizers|have_command clang"
+    "libclang-rt-dev|clang|libFuzzer and clang's sanitizers|have_fuzzer"
+    "libomp-dev|clang|clang's OpenMP|have_clang_openmp"
     "cmake|installed|a program that finds the library with CMake|have_command cmake"
     "bash-completion|installed|completion in bash|test -e /usr/share/bash-completion/bash_completion"
     "zsh|installed|completion in zsh|have_command zsh"
