@@ -14,7 +14,7 @@
 
 #include "src/pool.h"
 
-enum { TASKS = 200, HAMMERS = 4, CHILD_SECONDS = 20 };
+enum { TASKS = 200, HAMMERS = 4, CHILD_SECONDS = 60 };
 
 /*
  * AddressSanitizer's allocator may be locked for ever in a child when another thread of the parent was using it. Archer,
