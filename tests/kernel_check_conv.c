@@ -167,8 +167,11 @@ void check_conv(check *c, atl_conv_fn *kernel, atl_conv_fn *reference) {
         check_size(c, kernel, reference, (atl_conv_args){.n = lanes});
     for (int64_t rows = 1; rows <= 17; rows++)
         check_size(c, kernel, reference, (atl_conv_args){.rows = rows});
-    for (size_t i = 0; i < sizeof terms / sizeof *terms; i++)
+    for (size_t i = 0; i < sizeof terms / sizeof *terms; i++) {
         check_size(c, kernel, reference, (atl_conv_args){.terms = terms[i]});
+        for (int64_t lanes = 9; lanes <= 73; lanes += 8) /* a pixel is left over alone */
+            check_size(c, kernel, reference, (atl_conv_args){.terms = terms[i], .n = lanes, .rows = pick(c, 8, 20)});
+    }
 }
 
 /* ---- max_pool ---- */

@@ -12,9 +12,10 @@
 #define TILE_NAME 6x16
 #define ISA_NAME  avx2
 
-#define CONV_MR   4
-#define CONV_NV   3
-#define CONV_NAME 4x24
+#define CONV_MR    4
+#define CONV_NV    3
+#define CONV_NAME  4x24
+#define CONV_EXTRA 0
 
 typedef __m256 vf;
 

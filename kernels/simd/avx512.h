@@ -13,9 +13,10 @@
 #define TILE_NAME 12x32
 #endif
 
-#define CONV_MR   8
-#define CONV_NV   3
-#define CONV_NAME 8x48
+#define CONV_MR    8
+#define CONV_NV    3
+#define CONV_NAME  8x48
+#define CONV_EXTRA 1
 
 typedef __m512 vf;
 

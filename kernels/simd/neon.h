@@ -12,9 +12,10 @@
 #define TILE_NAME 12x8
 #define ISA_NAME  neon
 
-#define CONV_MR   8
-#define CONV_NV   3
-#define CONV_NAME 8x12
+#define CONV_MR    8
+#define CONV_NV    3
+#define CONV_NAME  8x12
+#define CONV_EXTRA 0
 
 typedef float32x4_t vf;
 

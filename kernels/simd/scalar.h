@@ -11,9 +11,10 @@
 #define TILE_NAME 4x4
 #define ISA_NAME  scalar
 
-#define CONV_MR   4
-#define CONV_NV   4
-#define CONV_NAME 4x4
+#define CONV_MR    4
+#define CONV_NV    4
+#define CONV_NAME  4x4
+#define CONV_EXTRA 0
 
 typedef float vf;
 

@@ -7,6 +7,7 @@
  *   VL                    lanes of a vector vf
  *   TILE_MR, TILE_NV      register tile of the products: rows, vectors; TILE_NR lanes
  *   CONV_MR, CONV_NV      that of convolutions; their rows may be halved, for twice as many vectors, ATL_CONV_LANES lanes at most
+ *   CONV_EXTRA            whether registers hold another vector of CONV_MR sums beside a tile, and what these need
  *   TILE_NAME, CONV_NAME, ISA_NAME
  *                         the words in a kernel's name
  *   v_load, v_store       VL floats at any address
