@@ -18,7 +18,7 @@ enum {
     WANTED_PIECES = 64, /* lane groups times chunks, where keys allow */
     CHUNK_MIN_KEYS = 512,
     TILE_STATE = 96 * 1024,   /* bytes of output state that a tile may hold: shares a second-level cache with keys */
-    TILE_LEAST = 128,         /* queries even so, as many as may be: every tile reads all keys and values */
+    TILE_LEAST = 96,          /* queries even so, as many as may be: every tile reads all keys and values */
     KEPT_FLOATS = 256 * 1024, /* scores of a tile that may be kept */
     KEPT_MIN_D = 16,          /* below, a score is recomputed as fast as read */
     TASKS_PER_THREAD = 4,
