@@ -6,9 +6,11 @@
  */
 #include "../simd/simd.h"
 
-/* Vectors of a tile: fewer rows leave registers for more of them, which keeps enough sums under way. */
-enum { MAX_NV = 8, ROW_SUMS = CONV_MR * CONV_NV };
-#define TILE_VECTORS(mr) (ROW_SUMS / (mr) < MAX_NV ? ROW_SUMS / (mr) : MAX_NV)
+/* Vectors of a tile: fewer rows leave registers for more of them, which keeps enough sums under way. Registers hold the sums,
+ * as many vectors of pixels as there are columns of sums, and a weight. */
+enum { MAX_NV = 8, ROW_SUMS = CONV_MR * CONV_NV, REGISTERS = VL == 8 ? 16 : 32 };
+#define LEAST(a, b)      ((a) < (b) ? (a) : (b))
+#define TILE_VECTORS(mr) LEAST(LEAST(ROW_SUMS / (mr), MAX_NV), (REGISTERS - 1) / ((mr) + 1))
 _Static_assert(MAX_NV *VL <= ATL_CONV_LANES, "the caller has no room for the masks of a tile");
 _Static_assert(!CONV_EXTRA || CONV_MR <= VL, "one vector holds the sums of an extra pixel");
 _Static_assert(!CONV_EXTRA || CONV_NV <= 3, "an extra pixel comes beside three vectors at most");
