@@ -382,8 +382,8 @@ typedef struct atl_attention_args {
     const uint8_t *mask; /* 0 = masked */
     int mask_rank;       /* 0 to 4 */
     int64_t mask_shape[4];
-    const float
-        *additive; /* added to the scaled logits; -inf masks as a 0 in `mask` does; below -6.9e29 all count alike */
+    /* Added to the scaled logits; -inf masks as a 0 in `mask` does; below -6.9e29 all count alike. */
+    const float *additive;
     int additive_rank;
     int64_t additive_shape[4];
     float *map;              /* [batch, heads, queries, keys], dense; NULL = not wanted */

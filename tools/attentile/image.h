@@ -20,8 +20,8 @@ int image_encode_png(const image *picture, const char *path, uint8_t **bytes, si
 int image_read_png(FILE *file, const char *path, image *picture);
 int image_read_jpeg(FILE *file, const char *path, image *picture);
 
-/* Turns a picture as Exif's orientation says, 1 (as it is) to 8; others are taken for 1. DONE or FAILED, with `picture` as it
- * was or empty. */
+/* Turns a picture as Exif's orientation says, 1 (as it is) to 8; others are taken for 1. DONE, or FAILED with `picture`
+ * empty. */
 int image_orient(image *picture, int orientation, const char *path);
 
 /* Memory for width x height pixels; refuses what is more than 100 megapixels. DONE or FAILED. */

@@ -12,8 +12,11 @@ int image_orient(image *picture, int orientation, const char *path) {
         return DONE;
     const image from = *picture;
     const int turned = orientation >= 5;
-    if (image_allocate(picture, turned ? from.height : from.width, turned ? from.width : from.height, path) != DONE)
+    if (image_allocate(picture, turned ? from.height : from.width, turned ? from.width : from.height, path) != DONE) {
+        free(from.rgb);
+        picture->rgb = NULL;
         return FAILED;
+    }
     uint8_t *to = picture->rgb;
     for (int y = 0; y < picture->height; y++) {
         for (int x = 0; x < picture->width; x++, to += 3) {
