@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-import functools
-from typing import Any, Sequence
+from typing import Any, Protocol, Sequence, cast
 
 import numpy.typing
 
@@ -48,26 +47,33 @@ def _address(array: numpy.typing.NDArray[Any]) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
 
 
-class Bound:
+class Bound(Protocol):
     """A run with its arrays bound: a call computes and returns the outputs, and converts nothing.
 
     The arrays are kept alive, and every call reads and writes them anew. Calls of one object from several threads at once
     would write the same outputs; bind one for each thread.
     """
 
-    __slots__ = ("_call", "_error", "_keep", "out", "map", "result")
-
-    def __init__(self, call: functools.partial[int], error: _abi.Error, keep: tuple[object, ...], out: Any,
-                 map: Any) -> None:
-        self._call, self._error, self._keep = call, error, keep
-        #: The outputs: `out` and `map` (None = not wanted), and what a call returns: out, or (out, map) with a map.
-        self.out, self.map = out, map
-        self.result = out if map is None else (out, map)
+    #: The outputs: `out` and `map` (None = not wanted), and what a call returns: out, or (out, map) with a map.
+    out: Any
+    map: Any
+    result: Any
 
     def __call__(self) -> Any:
-        if self._call():
-            _library.raise_error(self._error)
-        return self.result
+        ...
+
+
+def _bind(arguments: tuple[object, ...], error: _abi.Error, keep: tuple[object, ...], out: Any, map: Any) -> Bound:
+    """atl_run with these arguments, the last of them the error. A function, as a call of an object with __call__ costs more."""
+    run, result = _library.run, out if map is None else (out, map)
+
+    def bound() -> Any:
+        if run(*arguments):
+            _library.raise_error(error)
+        return result
+
+    vars(bound).update(out=out, map=map, result=result, _keep=keep)
+    return cast(Bound, bound)
 
 
 class Plan:
@@ -172,10 +178,9 @@ class Plan:
         map, weights, rows = self._bind_map(options, batch, map, map_rows)
         inputs = self._bind_inputs(options, batch, key, value, mask, additive)
         error = _abi.Error()
-        call = functools.partial(_library.run, self._handle, ctypes.c_int64(batch), _address(source), _address(target),
-                                 None if weights is None else _address(weights), ctypes.byref(options),
-                                 ctypes.byref(error))
-        return Bound(call, error, (self, source, target, weights, rows, inputs), out, map)
+        arguments = (self._handle, ctypes.c_int64(batch), _address(source), _address(target),
+                     None if weights is None else _address(weights), ctypes.byref(options), ctypes.byref(error))
+        return _bind(arguments, error, (self, source, target, weights, rows, inputs), out, map)
 
     def _tensor_shape(self, sample: Sequence[int], batch: object) -> Any:
         """The shape of a batch of samples of x or y."""
