@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Tests the parts of bench/peers that need neither the peers nor their machine: rows, order, ratios and targets, pages, the
-table of README.md.
+tables of README.md.
 
 check_peers.py [unittest's options]
 """
@@ -20,7 +20,7 @@ sys.dont_write_bytecode = True
 root = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(root / "bench"))
 
-from peers import child, isolate, machine, options, page, report, results, rows, timing # noqa: E402
+from peers import child, isolate, machine, options, page, readme, report, results, rows, timing # noqa: E402
 
 RECORD = root / "tests/lib/peers_record.json"
 
@@ -356,41 +356,52 @@ class Page(unittest.TestCase):
 
 
 class Readme(unittest.TestCase):
-    def test_table_is_what_the_results_give(self):
+    def test_tables_are_what_the_results_give(self):
         """Run bench/peers/compare --from bench/results/peers.json --readme where this fails."""
         path = root / "bench/results/peers.json"
-        record = report.load(path) if path.exists() else None
-        self.assertEqual(report.split_readme((root / "README.md").read_text())[1], report.readme_table(record))
+        record, text = report.load(path) if path.exists() else None, (root / "README.md").read_text()
+        for name in readme.TABLES:
+            self.assertEqual(readme.split(text, name)[1], readme.table(name, record))
 
     def test_pictures_exist(self):
-        text = report.readme_table(report.load(RECORD))
-        found = re.findall(r"\]\((bench/results/[^)]*)\)", text)
+        found = re.findall(r"\]\((bench/results/[^)]*)\)", readme.table("ratios", report.load(RECORD)))
         self.assertTrue(found)
         if (root / "bench/results/peers.json").exists():
             for name in found:
                 self.assertTrue((root / name).is_file(), name)
 
-    def test_table(self):
+    def test_ratios(self):
         record = report.load(RECORD)
-        text = report.readme_table(record)
+        text = readme.table("ratios", record)
         self.assertEqual(text.count("\n| "), 2 + sum(r["name"] in results.TARGETS for r in record["rows"]))
-        self.assertEqual(report.readme_table(None), "")
+        self.assertEqual(readme.table("ratios", None), "")
         for word in ("PyTorch", "ONNX Runtime", "OpenVINO", "geometric mean", record["fingerprint"]["cpu"]):
             self.assertIn(word, text)
+
+    def test_growth(self):
+        """Rows whose matrix is small are left out; one that no peer can compute stays."""
+        sweep = [row(own=2.0, peer=3.0) | {"positions": n} for n in (4096, 16384, 65536)]
+        del sweep[2]["contenders"][1]
+        for measured in sweep:
+            for one in measured["contenders"]:
+                one["peak_bytes"] = 3 << 20
+        text = readme.table("growth", {"sweep": sweep})
+        self.assertEqual(text.splitlines()[3:], ["| 16,384 | 2.00 s | 3.0 MiB | PyTorch, 3.00 s, 3.0 MiB | 1.0 GiB |",
+                                                 "| 65,536 | 2.00 s | 3.0 MiB | – | 16.0 GiB |", ""])
 
     def test_rewriting(self):
         record = report.load(RECORD)
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder, "README.md")
-            path.write_text(f"above\n{report.BEGIN}\nold\n{report.END}\nbelow\n")
+            path.write_text("".join(f"above {name}\n{readme.begin(name)}\nold\n{readme.END}\nbelow\n" for name in readme.TABLES))
             for _ in range(2):
-                report.rewrite_readme(path, record)
-                before, table, behind = report.split_readme(path.read_text())
-                self.assertEqual((before, table, behind),
-                                 (f"above\n{report.BEGIN}\n", report.readme_table(record), f"{report.END}\nbelow\n"))
+                readme.rewrite(path, record)
+                self.assertEqual(path.read_text(), "".join(
+                    f"above {name}\n{readme.begin(name)}\n{readme.table(name, record)}{readme.END}\nbelow\n"
+                    for name in readme.TABLES))
             path.write_text("nothing here\n")
             with self.assertRaises(ValueError):
-                report.rewrite_readme(path, record)
+                readme.rewrite(path, record)
 
 
 class Recorded(unittest.TestCase):

@@ -60,7 +60,7 @@ def parser():
     made.add_argument("--picture", type=pathlib.Path, metavar="FILE", help="write the plot of the ratios (.svg, .png)")
     made.add_argument("--from", type=pathlib.Path, metavar="FILE", dest="source",
                       help="measure nothing: take what --json wrote")
-    made.add_argument("--readme", action="store_true", help="with --from: rewrite the table in README.md, and stop")
+    made.add_argument("--readme", action="store_true", help="with --from: rewrite the tables in README.md, and stop")
     made.add_argument("--system-malloc", action="store_true", help="leave the C library's allocator as it is: PyTorch then "
                       "pays for fresh pages in every call")
     return made

@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records as text: tables for the terminal and the table of README.md. Needs no package."""
+"""Records as text: tables for the terminal, words for others. Needs no package."""
 import json
 
 from peers import results
 
-RESULTS = "bench/results/peers" # .json, .html, .svg: what README.md shows
-BEGIN = "<!-- The table below is written by bench/peers/compare --from FILE --readme. -->"
-END = "<!-- End of the table. -->"
-
-WHAT = { # the rows of the table in README.md, as people call them
+WHAT = { # the kinds, as people call them
     "se": "squeeze-and-excitation",
     "cbam-channel": "CBAM, channels",
     "cbam-spatial": "CBAM, positions",
@@ -178,35 +174,3 @@ def shape_text(row):
 def title(row):
     """The layer and its input."""
     return f"{WHAT[row['kind']]}, {shape_text(row)}"
-
-
-def readme_table(record):
-    """Markdown between the two markers; nothing where nothing was recorded."""
-    if not record:
-        return ""
-    lines = ["", f"![Fastest peer / Attentile, row by row]({RESULTS}.svg)", "", sentence(record), "",
-             "| layer, input | Attentile | fastest peer | ratio | of the bound |", "|---|---|---|---|---|"]
-    for row in record["rows"]:
-        found, own, peer = results.verdict(row, record["options"]), results.ours(row), results.fastest_peer(row)
-        if found["target"] is None or not own or not peer:
-            continue
-        lines.append(f"| {title(row)} | {time_text(own['min_s'])} | "
-                     f"{LIBRARIES[peer['library']]}, {time_text(peer['min_s'])} | {times(found['ratio'])} | "
-                     f"{percent(found['share'])} |")
-    mean = results.mean_ratio(record["rows"], record["options"])
-    lines += [f"| geometric mean | | | {times(mean)} | |", ""] if mean else [""]
-    return "\n".join(lines) + "\n"
-
-
-def split_readme(text):
-    """(before and with BEGIN, between, END and behind)."""
-    begin, end = text.find(BEGIN), text.find(END)
-    if begin < 0 or end < begin or text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"README.md: expected the lines {BEGIN!r} and {END!r} once each")
-    begin += len(BEGIN) + 1
-    return text[:begin], text[begin:end], text[end:]
-
-
-def rewrite_readme(path, record):
-    before, _, behind = split_readme(path.read_text())
-    path.write_text(before + readme_table(record) + behind)
