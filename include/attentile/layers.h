@@ -228,6 +228,8 @@
  *   sample     [L, D] -> the same shape; key and value [Lk, D], by default x; map A [h, L, Lk]. The width is checked
  *              against the weights, lengths are free
  *   weights    Wq.weight, Wk.weight, Wv.weight, fc.weight [D, D]; optional Wq.bias, Wk.bias, Wv.bias, fc.bias [D]
+ *              of torch.nn.MultiheadAttention: the three parts of in_proj_weight and of in_proj_bias, in this order, and
+ *              out_proj.weight and .bias
  *   num_heads  h, a divisor of D; 1 by default
  *   scale      of the logits; 1/sqrt(D/h) by default
  *   causal     true: key j is visible to query i when j <= i, joined with the masks; false by default
