@@ -103,9 +103,11 @@ typedef struct atl_grid {
     int64_t column_unit, column_least, column_most; /* of a task: a multiple of the unit, as least and most are */
     int64_t row_unit;                               /* as many as there are rows: they are not cut */
     int64_t column_cost, row_cost; /* what a task's columns cost besides their rows, in rows, and the other way round */
+    int cuts_last;                 /* the rows of the last tasks alone may be cut, where `down` would be 1 */
     /* chosen */
     int64_t width, height;
     int64_t across, down; /* tasks of a sample */
+    int64_t last, pieces; /* of these tasks, the last ones, each cut into pieces */
 } atl_grid;
 void atl_run_split(const atl_run_state *run, atl_grid *grid);
 /* The same for `columns` of every sample alone; a task costs as much as half a unit besides. */

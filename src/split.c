@@ -7,8 +7,9 @@
 #include "plan.h"
 
 enum {
-    ROUNDS = 8,    /* tasks of a thread that are tried beyond those that the largest tasks make, ... */
-    CUT_ROUNDS = 3 /* ... and once rows are cut */
+    ROUNDS = 8,      /* tasks of a thread that are tried beyond those that the largest tasks make, ... */
+    CUT_ROUNDS = 3,  /* ... and once rows are cut */
+    LAST_PIECES = 32 /* of each of the last tasks, at most */
 };
 
 /* Threads neither start at the same time nor take the same for equal tasks, and the slowest of a team counts: as much is lost as
@@ -59,6 +60,26 @@ static double best_width(atl_grid *g, int64_t team, int64_t rounds) {
     return least;
 }
 
+/* Cuts the rows of the tasks that all threads do last, one each at most, so that they finish together. */
+static void cut_last(atl_grid *grid, int64_t team) {
+    int64_t units = atl_ceil_div(grid->rows, grid->row_unit), tasks = grid->samples * grid->across;
+    int64_t last = (tasks - 1) % team + 1;
+    atl_grid g = *grid;
+    g.samples = 1;
+    g.columns -= (grid->across - last) * grid->width;
+    double least = slowest(&g, team);
+    for (int64_t pieces = 2; pieces <= atl_min(units, LAST_PIECES); pieces++) {
+        g.height = atl_ceil_div(units, pieces) * g.row_unit;
+        g.down = atl_ceil_div(g.rows, g.height);
+        double cost = slowest(&g, team);
+        if (cost >= least)
+            continue;
+        least = cost;
+        grid->last = last;
+        grid->pieces = g.down;
+    }
+}
+
 void atl_run_split(const atl_run_state *run, atl_grid *grid) {
     int64_t team = atl_run_alone(run) ? 1 : atl_pool_threads(run->plan->engine->pool);
     int64_t units = atl_ceil_div(grid->rows, grid->row_unit);
@@ -83,6 +104,8 @@ void atl_run_split(const atl_run_state *run, atl_grid *grid) {
             least = cost;
         }
     }
+    if (grid->cuts_last && grid->down == 1 && run->plan->info.flops * (double)run->batch >= SHORT)
+        cut_last(grid, team);
 }
 
 atl_grid atl_run_split_costly(const atl_run_state *run, int64_t columns, int64_t unit, int64_t least, int64_t most,
@@ -104,14 +127,21 @@ atl_grid atl_run_split_columns(const atl_run_state *run, int64_t columns, int64_
 }
 
 atl_cell atl_grid_cell(const atl_grid *grid, int64_t task) {
-    int64_t row = task % grid->down * grid->height, column = task / grid->down % grid->across * grid->width;
-    return (atl_cell){.sample = task / grid->down / grid->across,
+    int64_t whole = grid->samples * grid->across - grid->last, down = grid->down, height = grid->height, first = 0;
+    if (grid->last && task >= whole) {
+        first = whole;
+        down = grid->pieces;
+        height = atl_ceil_div(atl_ceil_div(grid->rows, grid->row_unit), down) * grid->row_unit;
+    }
+    int64_t strip = first + (task - first) / down, row = (task - first) % down * height;
+    int64_t column = strip % grid->across * grid->width;
+    return (atl_cell){.sample = strip / grid->across,
                       .column = column,
                       .column_end = atl_min(column + grid->width, grid->columns),
                       .row = row,
-                      .row_end = atl_min(row + grid->height, grid->rows)};
+                      .row_end = atl_min(row + height, grid->rows)};
 }
 
 int64_t atl_grid_tasks(const atl_grid *grid) {
-    return grid->samples * grid->across * grid->down;
+    return grid->samples * grid->across * grid->down + grid->last * (grid->pieces - 1);
 }

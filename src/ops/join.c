@@ -98,7 +98,8 @@ void atl_join_run(const atl_run_state *run, const atl_join_op *op) {
                         .column_most = STRIP / mr * mr,
                         .row_unit = run->plan->engine->kernels.gemm.nr,
                         .column_cost = PACK_LANES,
-                        .row_cost = mr / 2};
+                        .row_cost = mr / 2,
+                        .cuts_last = 1};
     atl_run_split(run, &j.grid);
     atl_run_tasks(run, join_strip, &j, atl_grid_tasks(&j.grid));
 }
