@@ -59,6 +59,12 @@ typedef enum atl_unary {
 } atl_unary;
 typedef void atl_unary_fn(const float *x, float *y, int64_t n, atl_unary f, float alpha);
 
+/* Lanes [lane, lane + n) of the rows of a product: those of row i go to y + i*spans_row. */
+typedef struct atl_gemm_span {
+    float *y;
+    int64_t lane, n;
+} atl_gemm_span;
+
 /* A matrix product into one lane panel: with s[i][j] = sum over l < k of a[i][l]*b[l][j],
  * y[i*y_row + j] = (s[i][j] + row_bias[i]) * row_scale[i] + row_shift[i] + lane_bias[j] + residual[i*residual_row + j] for i < m,
  * j < n <= nr, in this order, scale and shift in one rounding; what is NULL is left out, scale and shift together. Element
@@ -78,6 +84,8 @@ typedef struct atl_gemm {
                     not the residual */
     int64_t sums_row;
     int stream; /* writes whole panels past the caches: y and y_row are then multiples of a cache line */
+    const atl_gemm_span *spans; /* where some lanes of y are copied to as well, tile by tile */
+    int64_t span_count, spans_row;
 } atl_gemm;
 typedef void atl_gemm_fn(const atl_gemm *g);
 

@@ -36,6 +36,7 @@ static int64_t next_size(const check *c, int64_t n) {
 typedef struct gemm_case {
     int64_t m, k, lanes;
     int columns; /* a's rows lie as positions of a panel do */
+    int spans;   /* lanes go where they belong by way of the sums */
     const float *a, *b, *row_bias, *row_scale, *row_shift, *lane_bias;
     float *residual; /* [m][lanes], or NULL */
 } gemm_case;
@@ -73,6 +74,16 @@ static void gemm_with(check *c, const atl_kernel_entry *entry, atl_gemm_fn *fn, 
         call.residual = g->residual ? g->residual + p : NULL;
         call.y = out + p;
         call.stream = g->lanes % 16 == 0 && (uintptr_t)out % 64 == 0;
+        const atl_gemm_span spans[] = {{out + p, 0, call.n / 3},
+                                       {out + p + call.n / 3, call.n / 3, call.n - call.n / 3}};
+        if (g->spans) {
+            call.y = sums;
+            call.y_row = sums_row;
+            call.stream = 0;
+            call.spans = spans;
+            call.span_count = 2;
+            call.spans_row = g->lanes;
+        }
         fn(&call);
     }
 }
@@ -101,6 +112,7 @@ void check_gemm(check *c, atl_gemm_fn *kernel, atl_gemm_fn *reference) {
             memcpy(want, out, (size_t)(g.m * g.lanes) * sizeof *out);
             g.residual = out;
         }
+        g.spans = size % 9 < 4;
         gemm_with(c, c->entry, kernel, &g, out);
         g.residual = g.residual ? want : NULL;
         gemm_with(c, c->scalar, reference, &g, want);

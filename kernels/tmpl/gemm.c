@@ -43,6 +43,17 @@ V_INLINE void store_sums(int mr, int nv, int64_t i, const atl_gemm *g, tile sum)
     }
 }
 
+/* Rows [i, i + mr) of y to where their lanes belong: now, as their stores wait for memory while the next sums are made. */
+static void copy_spans(int mr, int64_t i, const atl_gemm *g) {
+    for (int64_t s = 0; s < g->span_count; s++) {
+        const atl_gemm_span *span = &g->spans[s];
+        for (int64_t r = i; r < i + mr; r++)
+            for (int64_t v = 0; v < span->n; v += VL)
+                v_store_part(span->y + r * g->spans_row + v, span->n - v,
+                             v_load_part(g->y + r * g->y_row + span->lane + v, span->n - v));
+    }
+}
+
 /* Terms [l, l + n) of rows [i, i + mr), which lie in one tile of a. */
 V_INLINE void gemm_tile(int mr, int64_t i, int nv, const atl_gemm *g, int64_t l, int64_t n) {
     tile sum;
@@ -59,6 +70,8 @@ V_INLINE void gemm_tile(int mr, int64_t i, int nv, const atl_gemm *g, int64_t l,
     } else {
         add_terms(mr, nv, i, g, sum);
         store_sums(mr, nv, i, g, sum);
+        if (g->span_count)
+            copy_spans(mr, i, g);
     }
 }
 

@@ -84,6 +84,8 @@ typedef struct job {
     atl_grid grid;         /* lanes x rows of all ops, each op's rounded up to whole tiles */
 } job;
 
+enum { MOST_SPANS = 64 }; /* of a lane panel: one for each lane at most */
+
 /* Lanes that belong to one sample, and to one block where its positions are in panels. */
 typedef struct span {
     int64_t b, from;      /* sample, position of the first */
@@ -137,11 +139,17 @@ static void pack_lanes(const job *j, const atl_project_op *op, int64_t first, in
     }
 }
 
+/* Where row m of the lanes of a span goes. */
+static float *span_panel(const job *j, const atl_project_op *op, int64_t m, const span *s) {
+    return atl_panels_block(j->run, s->b, &op->to, s->from / ATL_BLOCK) + m * ATL_PANEL_ROW + s->from % ATL_BLOCK;
+}
+
 /* Products of some rows over one lane panel, whose lanes are all in span s. */
 static void multiply_span(const job *j, const atl_project_op *op, atl_gemm *g, int64_t m, const span *s) {
     const atl_run_state *run = j->run;
     atl_sample sample = atl_run_sample(run, s->b);
     g->n = s->count;
+    g->span_count = 0;
     if (op->into_y) {
         g->y = sample.y + m * run->y_row + s->from;
         g->y_row = run->y_row;
@@ -149,7 +157,7 @@ static void multiply_span(const job *j, const atl_project_op *op, atl_gemm *g, i
         g->residual = op->residual ? sample.x + m * run->x_row + s->from : NULL;
         g->residual_row = run->x_row;
     } else {
-        g->y = atl_panels_block(run, s->b, &op->to, s->from / ATL_BLOCK) + m * ATL_PANEL_ROW + s->from % ATL_BLOCK;
+        g->y = span_panel(j, op, m, s);
         g->y_row = ATL_PANEL_ROW;
     }
     run->plan->engine->kernels.gemm.fn(g);
@@ -157,19 +165,20 @@ static void multiply_span(const job *j, const atl_project_op *op, atl_gemm *g, i
 
 /* The same where the lanes are in several spans, by way of a tile. */
 static void multiply_spans(const job *j, const atl_project_op *op, atl_gemm *g, int64_t m, int64_t first, int64_t end) {
-    int64_t nr = g->sums_row;
-    g->n = nr;
+    atl_gemm_span to[MOST_SPANS];
+    g->n = end - first;
     g->residual = NULL;
     g->y = g->sums;
-    g->y_row = nr;
-    j->run->plan->engine->kernels.gemm.fn(g);
-    for (int64_t lane = first; lane < end;) {
+    g->y_row = g->sums_row;
+    g->spans = to;
+    g->spans_row = ATL_PANEL_ROW;
+    g->span_count = 0;
+    for (int64_t lane = first; lane < end; g->span_count++) {
         span s = span_at(j, lane, end - lane);
-        float *to = atl_panels_block(j->run, s.b, &op->to, s.from / ATL_BLOCK) + m * ATL_PANEL_ROW + s.from % ATL_BLOCK;
-        for (int64_t r = 0; r < g->m; r++)
-            memcpy(to + r * ATL_PANEL_ROW, g->y + r * nr + lane - first, (size_t)s.count * sizeof(float));
+        to[g->span_count] = (atl_gemm_span){span_panel(j, op, m, &s), lane - first, s.count};
         lane += s.lanes;
     }
+    j->run->plan->engine->kernels.gemm.fn(g);
 }
 
 /* Rows [row, row_end) of the products of lanes [first, end), which are packed. */
@@ -252,7 +261,8 @@ void atl_project_run_together(const atl_run_state *run, const atl_project_op *op
                         .column_most = atl_max(2 * nr, atl_min(most, ATL_BLOCK)),
                         .row_unit = whole ? rows : mr,
                         .column_cost = PACK_ROWS,
-                        .row_cost = nr / 4};
+                        .row_cost = nr / 4,
+                        .cuts_last = 1};
     atl_run_split(run, &j.grid);
     atl_run_tasks(run, project_lanes, &j, atl_grid_tasks(&j.grid));
 }
