@@ -7,7 +7,10 @@
 #include "lanes.h"
 #include "ops.h"
 
-enum { PACK_ROWS = 16 /* of products take as long as it takes to load their lanes */ };
+enum {
+    LANES_BYTES = 512 * 1024, /* of a task's lanes, so that a second-level cache keeps them while all rows pass */
+    PACK_ROWS = 16            /* of products take as long as it takes to load their lanes */
+};
 
 /* ---- plan ---- */
 
@@ -93,18 +96,14 @@ static void pooled_strip(void *context, int64_t task, int slot) {
     strip s = find_strip(j, &cell);
     float *scratch = atl_run_scratch(j->run, slot), *products = scratch + op->products;
     int64_t lanes = pack_strip(j, &s, scratch + op->lanes);
-    atl_gemm g = {.n = nr,
-                  .k = op->k,
-                  .a_tile = op->k * mr,
-                  .a_step = mr,
-                  .b_row = nr,
-                  .y_row = ATL_PANEL_ROW,
-                  .sums_row = ATL_PANEL_ROW};
+    atl_gemm g = {
+        .k = op->k, .a_tile = op->k * mr, .a_step = mr, .b_row = nr, .y_row = ATL_PANEL_ROW, .sums_row = ATL_PANEL_ROW};
     for (int64_t m = cell.row; m < cell.row_end; m += chunk) {
         g.m = atl_min(chunk, cell.row_end - m);
         g.a = op->weight + m * op->k;
         g.row_bias = op->bias ? op->bias + m : NULL;
         for (int64_t p = 0; p < lanes; p += nr) {
+            g.n = atl_min(nr, lanes - p);
             g.b = scratch + op->lanes + p * op->k;
             g.y = g.sums = products + p;
             kernels->gemm.fn(&g);
@@ -113,11 +112,11 @@ static void pooled_strip(void *context, int64_t task, int slot) {
     }
 }
 
-/* Lines of `line` lanes that fill lane panels best, of at most `most`. */
-static int64_t full_lines(int64_t line, int64_t most, int64_t nr) {
+/* Lines of `line` lanes that fill halves of lane panels best, of at most `most`. */
+static int64_t full_lines(int64_t line, int64_t most, int64_t half) {
     int64_t best = 1;
     for (int64_t lines = 2; lines <= most; lines++)
-        if (atl_round_up(lines * line, nr) * best < atl_round_up(best * line, nr) * lines)
+        if (atl_round_up(lines * line, half) * best < atl_round_up(best * line, half) * lines)
             best = lines;
     return best;
 }
@@ -125,11 +124,12 @@ static int64_t full_lines(int64_t line, int64_t most, int64_t nr) {
 void atl_project_pooled_run(const atl_run_state *run, const atl_project_pooled_op *op) {
     int64_t mr = run->plan->engine->kernels.gemm.mr, nr = run->plan->engine->kernels.gemm.nr;
     int64_t windows = op->width / 2, line = 2 * windows * op->window_rows, lines = window_lines(op);
-    job j = {run, op, line <= ATL_BLOCK, {.rows = op->m, .row_unit = mr, .column_cost = PACK_ROWS}};
-    int64_t unit = full_lines(line, atl_min(lines, ATL_BLOCK / line), nr), most = ATL_BLOCK / line;
+    int64_t lanes = atl_max(2 * nr, atl_min(ATL_BLOCK, LANES_BYTES / (int64_t)sizeof(float) / op->k));
+    job j = {run, op, line <= lanes, {.rows = op->m, .row_unit = mr, .column_cost = PACK_ROWS, .cuts_last = 1}};
+    int64_t unit = full_lines(line, atl_min(lines, lanes / line), nr / 2), most = lanes / line;
     if (!j.by_lines) {
         unit = atl_max(1, nr / (2 * op->window_rows));
-        most = ATL_BLOCK / (2 * op->window_rows);
+        most = lanes / (2 * op->window_rows);
     }
     j.grid.samples = j.by_lines ? run->batch : run->batch * lines;
     j.grid.columns = j.by_lines ? lines : windows;
