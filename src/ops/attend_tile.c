@@ -203,18 +203,22 @@ static int64_t next_head(const job *j, const query_tile *t, int64_t g, int64_t *
     return t->next == t->index ? -1 : t->next;
 }
 
-/* The part of them that falls to the panel at p. */
+/* The part of them that falls to the panel at p. Where that head's queries are the next tile, a third of the panels fetches these. */
 static void fetch_ahead(const job *j, const query_tile *t, int64_t g, int64_t block, int64_t p, atl_attend_args *args) {
     const atl_attend_op *op = j->op;
     int64_t next = next_head(j, t, g, &block), nr = j->kernels->attend.nr;
     if (next < 0)
         return;
     head head = atl_attend_run_head(j, next);
-    int64_t panel = p / nr, keys = atl_ceil_div(atl_ceil_div(t->used, nr), 2); /* panels that fetch keys: half */
-    int which = panel < keys ? ATL_VIEW_KEY : ATL_VIEW_VALUE;
-    int64_t step = key_step(j, which), floats = which == ATL_VIEW_KEY ? op->d : op->c; /* of a key, or of the block */
-    floats = atl_ceil_div(step ? floats : floats * ATL_PANEL_ROW, keys);
-    args->ahead = block_of(j, &head, which, block) + panel % keys * floats;
+    int queries = !op->tensors && !op->queries_in_x && j->tiles == 1 && next == t->next;
+    int64_t panel = p / nr, panels = atl_ceil_div(t->used, nr), parts = queries && panels > 2 ? 3 : 2;
+    int64_t part = panel * parts / panels, first = atl_ceil_div(part * panels, parts);
+    int64_t share = atl_ceil_div((part + 1) * panels, parts) - first; /* panels that fetch this part */
+    const float *from = part == 2 ? atl_panels_block(j->run, head.b, &head.q, 0)
+                                  : block_of(j, &head, part ? ATL_VIEW_VALUE : ATL_VIEW_KEY, block);
+    int64_t step = key_step(j, part ? ATL_VIEW_VALUE : ATL_VIEW_KEY), floats = part == 1 ? op->c : op->d;
+    floats = atl_ceil_div(step ? floats : floats * ATL_PANEL_ROW, share); /* of a key, or of the block */
+    args->ahead = from + (panel - first) * floats;
     args->ahead_step = step ? step : atl_ceil_div(floats, args->keys);
     args->ahead_n = step ? floats : args->ahead_step;
     if (!step && next == t->index + g) /* the hardware follows rows of the same panels: a start will do */
