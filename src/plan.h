@@ -79,6 +79,7 @@ typedef struct atl_run_state {
     atl_mask_steps mask, additive;
     atl_map_rows map_rows;
     char *workspace;
+    struct atl_gathered *gathered; /* stages of a short run, or NULL: each runs at once */
 } atl_run_state;
 
 /* The pointers of sample b as the caller gave them, and with x in place of a key and a value that are NULL. */
@@ -128,10 +129,17 @@ int64_t atl_grid_tasks(const atl_grid *grid);
 float *atl_run_workspace(const atl_run_state *run, int64_t b);
 float *atl_run_scratch(const atl_run_state *run, int slot);
 
-/* Runs the tasks of a stage over the pool, or on the caller alone when the whole run is small. */
-void atl_run_stage(const atl_run_state *run, const char *stage, atl_task_fn *function, void *context, int64_t count);
+/* Runs the tasks of a stage over the pool, or on the caller alone when the whole run is small. In atl_run_waves, stages may gather
+ * and run when the wave returns, with a copy of their context's `size` bytes: what they have done is not there before. */
+void atl_run_stage(const atl_run_state *run, const char *stage, atl_task_fn *function, void *context, size_t size,
+                   int64_t count);
+enum { ATL_CONTEXT_BYTES = 768 }; /* at most */
 /* The same, the stage being named after its function. */
-#define atl_run_tasks(run, function, context, count) atl_run_stage(run, #function, function, context, count)
+#define atl_run_tasks(run, function, context, count)                                                                   \
+    do {                                                                                                               \
+        _Static_assert(sizeof *(context) <= ATL_CONTEXT_BYTES, "context");                                             \
+        atl_run_stage(run, #function, function, context, sizeof *(context), count);                                    \
+    } while (0)
 
 /* How layers that read a sample twice and write it once go over a batch. */
 typedef struct atl_schedule {

@@ -264,20 +264,31 @@ static void run_on_host(atl_pool *pool, atl_task_fn *function, void *context, in
     pool->parallel_for(pool->parallel_for_host, runners, host_runner, &run);
 }
 
+static int has_team(atl_pool *pool) {
+    if (atomic_load_explicit(&pool->team, memory_order_acquire) == TEAM_LOST)
+        restart_team(pool);
+    return atomic_load_explicit(&pool->team, memory_order_acquire) == TEAM_UP;
+}
+
 void atl_pool_run(atl_pool *pool, atl_task_fn *function, void *context, int64_t count) {
-    if (count > 1 && pool->threads > 1) {
-        if (pool->parallel_for != NULL) {
-            run_on_host(pool, function, context, count);
-            return;
-        }
-        if (atomic_load_explicit(&pool->team, memory_order_acquire) == TEAM_LOST)
-            restart_team(pool);
-        if (atomic_load_explicit(&pool->team, memory_order_acquire) == TEAM_UP) {
-            atl_queue_run(&pool->queue, function, context, count);
-            return;
-        }
+    atl_stage stage = {function, context, count, 0};
+    if (count < 2 || pool->threads < 2)
+        atl_pool_run_inline(pool, function, context, count);
+    else if (pool->parallel_for != NULL)
+        run_on_host(pool, function, context, count);
+    else if (has_team(pool))
+        atl_queue_run(&pool->queue, &stage, 1);
+    else
+        atl_pool_run_inline(pool, function, context, count);
+}
+
+void atl_pool_run_stages(atl_pool *pool, atl_stage *stages, int count) {
+    if (count > 1 && pool->queue.spin && pool->parallel_for == NULL && has_team(pool)) {
+        atl_queue_run(&pool->queue, stages, count);
+        return;
     }
-    atl_pool_run_inline(pool, function, context, count);
+    for (int i = 0; i < count; i++)
+        atl_pool_run(pool, stages[i].function, stages[i].context, stages[i].count);
 }
 
 void atl_pool_run_inline(atl_pool *pool, atl_task_fn *function, void *context, int64_t count) {

@@ -35,9 +35,21 @@ void atl_pool_destroy(atl_pool *pool);
 /* The team's size: what the system granted, at most what was asked for. */
 int atl_pool_threads(const atl_pool *pool);
 
+/* Tasks that need what the stages before have done. */
+typedef struct atl_stage {
+    atl_task_fn *function;
+    void *context;
+    int64_t count;
+    _Alignas(64) _Atomic int64_t done; /* 0; counted by the pool, apart from what every task reads */
+} atl_stage;
+
 /* Runs function(context, i, slot) for i in [0, count) and returns when all are done. The caller helps when a token is
  * free. Cannot fail: without a team the caller does everything. A task must not run tasks on the same pool. */
 void atl_pool_run(atl_pool *pool, atl_task_fn *function, void *context, int64_t count);
+
+/* The same for stages, one after the other. Those who wait between two of them keep their tokens and spin: for stages of a
+ * few microseconds. Each has a task. */
+void atl_pool_run_stages(atl_pool *pool, atl_stage *stages, int count);
 
 /* The same on the calling thread alone, for work that is too small to share; waits for a token. */
 void atl_pool_run_inline(atl_pool *pool, atl_task_fn *function, void *context, int64_t count);

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "place.h"
+
 enum {
     SPIN_NS = 30000,     /* the next stage of a run usually follows sooner */
     QUANTUM_NS = 200000, /* how long to keep a token while others wait */
@@ -12,13 +14,12 @@ enum {
 };
 
 struct atl_job {
-    atl_task_fn *function;
-    void *context;
-    int64_t count;
-    atl_event event; /* shared job: all tasks done. In `callers`: look for a token */
-    int slot;        /* in `callers`: the token that came with the event, or -1 */
-    int refs;        /* threads that work on it */
-    int64_t since;   /* when it began to wait, in `callers` and `waiting` */
+    atl_stage *stages; /* whose tasks are numbered one after the other */
+    int64_t count;     /* of all tasks */
+    atl_event event;   /* shared job: all tasks done. In `callers`: look for a token */
+    int slot;          /* in `callers`: the token that came with the event, or -1 */
+    int refs;          /* threads that work on it */
+    int64_t since;     /* when it began to wait, in `callers` and `waiting` */
     atl_job_list *list;
     atl_job *prev, *next;
     _Alignas(64) _Atomic int64_t claimed; /* apart from what every task reads */
@@ -200,12 +201,16 @@ static int quantum_over(int64_t *since) {
 /* Runs `task` and all that can be claimed after it; stops early when the quantum is over and *others > alone. */
 static void work(atl_job *job, int64_t task, int slot, _Atomic int *others, int alone) {
     int64_t since = 0;
+    atl_place at = {.stage = job->stages};
     while (task < job->count) {
-        job->function(job->context, task, slot);
+        atl_place_find(&at, task);
+        at.stage->function(at.stage->context, task - at.first, slot);
+        at.done++;
         if (atomic_load_explicit(others, memory_order_relaxed) > alone && quantum_over(&since))
-            return;
+            break;
         task = claim(job);
     }
+    atl_place_report(&at);
 }
 
 /* ---------------------------------------------------------------- callers */
@@ -246,7 +251,8 @@ static void release_token(atl_queue *queue, int slot) {
 }
 
 void atl_queue_run_alone(atl_queue *queue, atl_task_fn *function, void *context, int64_t count) {
-    atl_job job = {.function = function, .context = context, .count = count};
+    atl_stage stage = {function, context, count, 0};
+    atl_job job = {.stages = &stage, .count = count};
     for (int64_t task; (task = claim(&job)) < count;) {
         int slot = acquire_token(queue, &job);
         work(&job, task, slot, &queue->hungry, 0);
@@ -254,9 +260,11 @@ void atl_queue_run_alone(atl_queue *queue, atl_task_fn *function, void *context,
     }
 }
 
-void atl_queue_run(atl_queue *queue, atl_task_fn *function, void *context, int64_t count) {
-    atl_job job = {.function = function, .context = context, .count = count};
+void atl_queue_run(atl_queue *queue, atl_stage *stages, int count) {
+    atl_job job = {.stages = stages};
     wake_list wakeups = {.count = 0};
+    for (int i = 0; i < count; i++)
+        job.count += stages[i].count;
     atl_lock_take(&queue->lock);
     int slot = take_token(queue);
     if (slot >= 0) {

@@ -57,8 +57,8 @@ void atl_queue_open(atl_queue *queue, int tokens, int spin);
 /* Empties the queue in a forked child, where all other threads are gone. */
 void atl_queue_reset(atl_queue *queue);
 
-/* Runs all tasks, shared with the workers; there must be some. */
-void atl_queue_run(atl_queue *queue, atl_task_fn *function, void *context, int64_t count);
+/* Runs all tasks of some stages, shared with the workers; each stage has some. */
+void atl_queue_run(atl_queue *queue, atl_stage *stages, int count);
 
 /* Runs all tasks on the calling thread; waits for a token when none is free. */
 void atl_queue_run_alone(atl_queue *queue, atl_task_fn *function, void *context, int64_t count);

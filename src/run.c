@@ -55,15 +55,6 @@ atl_run_state atl_run_part(const atl_run_state *run, int64_t first, int64_t coun
     return part;
 }
 
-void atl_run_waves(const atl_run_state *run, void (*wave)(const atl_run_state *part)) {
-    int64_t waves = atl_ceil_div(run->batch, run->plan->info.workspace_samples);
-    int64_t together = atl_ceil_div(run->batch, waves);
-    for (int64_t first = 0; first < run->batch; first += together) {
-        atl_run_state part = atl_run_part(run, first, atl_min(together, run->batch - first));
-        wave(&part);
-    }
-}
-
 float *atl_run_workspace(const atl_run_state *run, int64_t b) {
     const atl_plan_info *info = &run->plan->info;
     return (float *)(run->workspace + info->workspace_fixed + b * info->workspace_per_sample);
@@ -72,47 +63,6 @@ float *atl_run_workspace(const atl_run_state *run, int64_t b) {
 float *atl_run_scratch(const atl_run_state *run, int slot) {
     int threads = atl_pool_threads(run->plan->engine->pool);
     return (float *)(run->workspace + run->plan->info.workspace_fixed / threads * slot);
-}
-
-/* A stage whose tasks somebody wants to see. */
-typedef struct traced_stage {
-    const atl_engine *engine;
-    const char *name;
-    atl_task_fn *function;
-    void *context;
-    int64_t count;
-    int shared;
-} traced_stage;
-
-static void traced_task(void *context, int64_t task, int slot) {
-    const traced_stage *stage = context;
-    const int64_t start = atl_now_ns();
-    stage->function(stage->context, task, slot);
-    const atl_trace_event event = {.stage = stage->name,
-                                   .tasks = stage->count,
-                                   .task = task,
-                                   .shared = stage->shared,
-                                   .nanoseconds = atl_now_ns() - start};
-    stage->engine->trace(stage->engine->trace_host, &event);
-}
-
-int atl_run_alone(const atl_run_state *run) {
-    return run->plan->small && run->batch == 1;
-}
-
-void atl_run_stage(const atl_run_state *run, const char *stage, atl_task_fn *function, void *context, int64_t count) {
-    const atl_engine *engine = run->plan->engine;
-    const int alone = atl_run_alone(run);
-    traced_stage traced = {engine, stage, function, context, count, 0};
-    if (engine->trace) {
-        traced.shared = !alone && count > 1 && atl_pool_threads(engine->pool) > 1;
-        function = traced_task;
-        context = &traced;
-    }
-    if (alone)
-        atl_pool_run_inline(engine->pool, function, context, count);
-    else
-        atl_pool_run(engine->pool, function, context, count);
 }
 
 /* Below, rows are mostly ragged ends of cache lines. */

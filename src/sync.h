@@ -7,6 +7,7 @@
 #define ATL_SRC_SYNC_H
 
 #include <linux/futex.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/syscall.h>
@@ -36,6 +37,15 @@ static inline void atl_futex_wait(_Atomic uint32_t *word, uint32_t value) {
  * wakes once too often, which every user of futexes must expect. */
 static inline void atl_futex_wake(_Atomic uint32_t *word, int count) {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+}
+
+/* Returns when `counter`, which others increase, has reached `count`: soon, so this spins at first. */
+static inline void atl_count_wait(const _Atomic int64_t *counter, int64_t count) {
+    for (int spin = 0; atomic_load_explicit(counter, memory_order_acquire) < count; spin++)
+        if (spin < 4096)
+            atl_relax();
+        else
+            sched_yield();
 }
 
 /* ---------------------------------------------------------------- lock: for short sections; all zero = free */

@@ -144,6 +144,69 @@ Test(pool, shares_its_tokens_among_callers, .timeout = 120) {
     }
 }
 
+/* ---------------------------------------------------------------- stages */
+
+enum { STAGES = 5, STAGE_ROUNDS = 300 };
+
+/* One stage of a call; `early` counts tasks that began before all of the stage before were done. */
+typedef struct stage_call {
+    const struct stage_call *before;
+    int count;
+    atomic_int done, early;
+} stage_call;
+
+static void stage_task(void *context, int64_t task, int slot) {
+    (void)slot;
+    stage_call *call = context;
+    call->early += call->before && call->before->done < call->before->count;
+    if (task % 4 == 3)
+        sleep_us(20);
+    call->done++;
+}
+
+/* Returns the number of faults. */
+static int wrong_stages(atl_pool *pool, int seed) {
+    stage_call calls[STAGES] = {{0}};
+    atl_stage stages[STAGES] = {{0}};
+    int faults = 0;
+    for (int i = 0; i < STAGES; i++) {
+        calls[i].count = 1 + (seed * 7 + i * 5) % 9;
+        calls[i].before = i ? &calls[i - 1] : NULL;
+        stages[i] = (atl_stage){.function = stage_task, .context = &calls[i], .count = calls[i].count};
+    }
+    atl_pool_run_stages(pool, stages, 1 + seed % STAGES);
+    for (int i = 0; i < STAGES; i++)
+        faults += calls[i].early + (calls[i].done != (i <= seed % STAGES ? calls[i].count : 0));
+    return faults;
+}
+
+typedef struct stage_caller {
+    atl_pool *pool;
+    int wrong;
+} stage_caller;
+
+static void *call_stages(void *context) {
+    stage_caller *caller = context;
+    for (int i = 0; i < STAGE_ROUNDS; i++)
+        caller->wrong += wrong_stages(caller->pool, i);
+    return NULL;
+}
+
+Test(pool, runs_stages_one_after_the_other, .timeout = 60) {
+    FOR_EACH_TEAM(threads) {
+        atl_pool *pool = make_pool((int)threads);
+        stage_caller callers[3] = {{pool, 0}, {pool, 0}, {pool, 0}};
+        pthread_t thread[3];
+        for (int i = 0; i < 3; i++)
+            cr_assert_eq(pthread_create(&thread[i], NULL, call_stages, &callers[i]), 0);
+        for (int i = 0; i < 3; i++) {
+            pthread_join(thread[i], NULL);
+            cr_assert_eq(callers[i].wrong, 0, "%zu threads, caller %d: %d faults", threads, i, callers[i].wrong);
+        }
+        atl_pool_destroy(pool);
+    }
+}
+
 /* ---------------------------------------------------------------- fairness */
 
 enum { LONG_TASKS = 600 };

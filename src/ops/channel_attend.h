@@ -23,8 +23,7 @@ typedef struct atl_channel_job {
 } atl_channel_job;
 
 /* Runs the tasks of the job's grid. */
-#define atl_channel_stage(job, function)                                                                               \
-    atl_run_stage((job)->run, #function, function, job, atl_grid_tasks(&(job)->grid))
+#define atl_channel_stage(job, function) atl_run_tasks((job)->run, function, job, atl_grid_tasks(&(job)->grid))
 
 /* From the Gram matrix or the logits to the map and, with fold, to the matrix of the output. */
 void atl_channel_panels(atl_channel_job *job);
