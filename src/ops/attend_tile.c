@@ -66,14 +66,21 @@ static const float *query_rows(const job *j, const head *head, int64_t i, int64_
                 : atl_panels_block(j->run, head->b, &head->q, i / ATL_BLOCK) + i % ATL_BLOCK;
 }
 
-/* One row of n queries, scaled, to lane panels [][d][nr]; `from` NULL is a row of ones. */
-static void load_row(const float *restrict from, float slope, int64_t n, int64_t nr, int64_t d, float *restrict to) {
-    for (int64_t i = 0; i < n; i += nr, to += d * nr) {
-        int64_t lanes = atl_min(nr, n - i);
-        for (int64_t v = 0; v < lanes && from; v++)
-            to[v] = from[i + v] * slope;
-        for (int64_t v = 0; v < lanes && !from; v++)
-            to[v] = slope;
+enum { LOAD_ROWS = 16 }; /* at a time */
+
+/* Rows of n queries, scaled, to lane panels [][d][nr]. */
+static void load_rows(const job *j, const float *q, int64_t row, int64_t rows, int64_t n, float *lanes) {
+    int64_t nr = j->kernels->attend.nr, d = j->op->d;
+    float slopes[LOAD_ROWS];
+    for (int i = 0; i < LOAD_ROWS; i++)
+        slopes[i] = j->slope;
+    for (int64_t l = 0; l < rows; l += LOAD_ROWS, q += LOAD_ROWS * row) {
+        int64_t count = atl_min(LOAD_ROWS, rows - l);
+        for (int64_t r = 0; r < count; r++)
+            atl_fetch_row_ahead(q, row, r, rows - l, n);
+        for (int64_t i = 0; i < n; i += nr)
+            j->kernels->scale.fn(q + i, lanes + i * d + l * nr, atl_min(nr, n - i), count, row, nr, slopes, 0, NULL,
+                                 NULL, NULL);
     }
 }
 
@@ -84,10 +91,9 @@ static void load_head(const job *j, const query_tile *t, const head *head, float
         int64_t i = t->from + p;
         n = atl_min(t->used - p, ATL_BLOCK - i % ATL_BLOCK); /* in panels, they end with a block */
         const float *q = query_rows(j, head, i, &row, &rows);
-        for (int64_t l = 0; l < d; l++) {
-            atl_fetch_row_ahead(q, row, l, atl_min(d, rows), n);
-            load_row(l < rows ? q + l * row : NULL, j->slope, n, nr, d, lanes + p * d + l * nr);
-        }
+        load_rows(j, q, row, atl_min(d, rows), n, lanes + p * d);
+        for (int64_t i = p; i < p + n && rows < d; i++) /* a row of ones */
+            lanes[i / nr * nr * d + rows * nr + i % nr] = j->slope;
     }
     atl_lanes_clear(d, t->used, nr, lanes);
 }

@@ -10,8 +10,9 @@
 #include "ops.h"
 
 enum {
-    STRIP = 96,    /* rows of a task at most */
-    PACK_LANES = 8 /* of products take as long as it takes to load a row */
+    STRIP = 96,     /* rows of a task at most */
+    IN_PLACE = 128, /* columns of rows that a first-level cache takes as they lie */
+    PACK_LANES = 8  /* of products take as long as it takes to load a row */
 };
 
 atl_status atl_join_plan(atl_plan *plan, atl_linear *linear, atl_join_op *op, atl_error *error) {
@@ -60,6 +61,15 @@ static void pack_rows(const job *j, int64_t b, int64_t from, int64_t count, int6
     }
 }
 
+/* Where these rows lie in a panel, if one has all of them and they need no packing; else NULL. */
+static const float *rows_in_place(const job *j, int64_t b, int64_t from, int64_t count) {
+    const atl_join_op *op = j->op;
+    int64_t at = from % op->positions;
+    if (op->k > IN_PLACE || at + count > op->positions || at % ATL_BLOCK + count > ATL_BLOCK)
+        return NULL;
+    return atl_panels_block(j->run, b + from / op->positions, &op->from, at / ATL_BLOCK) + at % ATL_BLOCK;
+}
+
 static void join_strip(void *context, int64_t task, int slot) {
     const job *j = context;
     const atl_join_op *op = j->op;
@@ -76,7 +86,14 @@ static void join_strip(void *context, int64_t task, int slot) {
                   .y_row = op->m,
                   .sums = scratch + op->sums,
                   .sums_row = nr};
-    pack_rows(j, cell.sample, cell.column, g.m, mr, scratch + op->rows);
+    const float *rows = rows_in_place(j, cell.sample, cell.column, g.m);
+    if (rows) {
+        g.a = rows;
+        g.a_tile = mr;
+        g.a_step = ATL_PANEL_ROW;
+    } else {
+        pack_rows(j, cell.sample, cell.column, g.m, mr, scratch + op->rows);
+    }
     for (int64_t p = cell.row; p < cell.row_end; p += nr) {
         g.n = atl_min(nr, cell.row_end - p);
         g.b = op->weight + p * op->k;

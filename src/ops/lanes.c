@@ -13,13 +13,14 @@ static void copy(float *to, const float *from, int64_t n) {
 }
 
 void atl_lanes_copy(const float *x, int64_t x_row, int64_t k, int64_t n, int64_t lane, int64_t nr, float *lanes) {
-    for (int64_t l = 0; l < k; l++) { /* rows as they lie in memory: their pages count */
-        atl_fetch_row_ahead(x, x_row, l, k, n);
-        for (int64_t i = 0, part; i < n; i += part) {
-            int64_t at = lane + i;
-            part = atl_min(n - i, nr - at % nr);
-            copy(lanes + at / nr * nr * k + l * nr + at % nr, x + l * x_row + i, part);
-        }
+    int64_t first = atl_min(n, nr - lane % nr); /* lanes in the panel that the first is in */
+    float *panel = lanes + lane / nr * nr * k, *next = panel + nr * k;
+    for (int64_t l = 0; l < k; l++, x += x_row) { /* rows as they lie in memory: their pages count */
+        atl_fetch_row_ahead(x, x_row, 0, k - l, n);
+        copy(panel + l * nr + lane % nr, x, first);
+        float *to = next + l * nr;
+        for (int64_t i = first; i < n; i += nr, to += nr * k)
+            copy(to, x + i, atl_min(nr, n - i));
     }
 }
 

@@ -72,6 +72,12 @@ atl_status atl_project_plan(atl_plan *plan, atl_linear *linear, atl_project_op *
 
 /* ---- run ---- */
 
+enum {
+    LANES_BYTES = 256 * 1024, /* of a task's lanes, so that a second-level cache keeps them while all rows pass */
+    IN_PLACE_FLOATS = 32768,  /* of an input whose lanes are read where they lie: well below a second-level cache */
+    PACK_ROWS = 16            /* of products take as long as it takes to load their lanes */
+};
+
 /*
  * The positions of all samples go one after the other through the lanes, so that short samples leave none idle: lane i of the
  * run is position i % length of sample i / length. Results that go to y start at a lane panel with every sample.
@@ -144,6 +150,33 @@ static float *span_panel(const job *j, const atl_project_op *op, int64_t m, cons
     return atl_panels_block(j->run, s->b, &op->to, s->from / ATL_BLOCK) + m * ATL_PANEL_ROW + s->from % ATL_BLOCK;
 }
 
+/* Lanes [lane, lane + nr) where they lie, of a sample that caches keep as it is: then they need no packing. Else NULL. */
+static const float *lanes_in_place(const job *j, const atl_project_op *op, int64_t lane, int64_t *row) {
+    int64_t nr = j->run->plan->engine->kernels.gemm.nr;
+    span s = span_at(j, lane, nr);
+    if (op->tokens || op->k > ATL_BLOCK || s.count < nr)
+        return NULL;
+    if (op->source == ATL_SOURCE_PANELS) {
+        *row = ATL_PANEL_ROW;
+        return atl_panels_block(j->run, s.b, &op->from, s.from / ATL_BLOCK) + s.from % ATL_BLOCK;
+    }
+    *row = j->run->x_row;
+    return op->into_y || op->k * *row > IN_PLACE_FLOATS ? NULL : input_tensor(j, op, s.b) + s.from;
+}
+
+/* Packs those of lanes [first, end) that do not lie in place. */
+static void pack_others(const job *j, const atl_project_op *op, int64_t first, int64_t end, float *lanes) {
+    int64_t nr = j->run->plan->engine->kernels.gemm.nr, row;
+    for (int64_t from = first, to; from < end; from = to) {
+        for (to = from; to < end && !lanes_in_place(j, op, to, &row);)
+            to += nr;
+        if (from < to)
+            pack_lanes(j, op, from, atl_min(to, end), lanes + (from - first) * op->k);
+        else
+            to += nr;
+    }
+}
+
 /* Products of some rows over one lane panel, whose lanes are all in span s. */
 static void multiply_span(const job *j, const atl_project_op *op, atl_gemm *g, int64_t m, const span *s) {
     const atl_run_state *run = j->run;
@@ -186,7 +219,7 @@ static void multiply_lanes(const job *j, const atl_project_op *op, int64_t row, 
                            int64_t end, const float *lanes, float *tile) {
     const atl_kernels *kernels = &j->run->plan->engine->kernels;
     int64_t mr = kernels->gemm.mr, nr = kernels->gemm.nr, chunk = atl_project_rows(kernels, op->k);
-    atl_gemm g = {.k = op->k, .a_tile = op->k * mr, .a_step = mr, .b_row = nr, .sums = tile, .sums_row = nr};
+    atl_gemm g = {.k = op->k, .a_tile = op->k * mr, .a_step = mr, .sums = tile, .sums_row = nr};
     for (int64_t m = row; m < row_end; m += chunk) {
         g.m = atl_min(chunk, row_end - m);
         g.a = op->weight + m * op->k;
@@ -196,7 +229,11 @@ static void multiply_lanes(const job *j, const atl_project_op *op, int64_t row, 
         for (int64_t p = first; p < end; p += nr) {
             int64_t panel = atl_min(nr, end - p);
             span s = span_at(j, p, panel);
-            g.b = lanes + (p - first) * op->k;
+            g.b = lanes_in_place(j, op, p, &g.b_row);
+            if (!g.b) {
+                g.b = lanes + (p - first) * op->k;
+                g.b_row = nr;
+            }
             if (s.lanes == panel)
                 multiply_span(j, op, &g, m, &s);
             else
@@ -231,18 +268,13 @@ static void project_lanes(void *context, int64_t task, int slot) {
         packed = packed && same_input(j, i, cell.column, cell.column_end);
         int64_t row = atl_max(0, cell.row), end = atl_min(cell.row_end, op->m);
         if (row < end && !packed)
-            pack_lanes(j, op, cell.column, cell.column_end, lanes);
+            pack_others(j, op, cell.column, cell.column_end, lanes);
         packed |= row < end;
         multiply_lanes(j, op, row, end, cell.column, cell.column_end, lanes, scratch + op->tile);
         cell.row -= tile_rows(j, op);
         cell.row_end -= tile_rows(j, op);
     }
 }
-
-enum {
-    LANES_BYTES = 256 * 1024, /* of a task's lanes, so that a second-level cache keeps them while all rows pass */
-    PACK_ROWS = 16            /* of products take as long as it takes to load their lanes */
-};
 
 void atl_project_run_together(const atl_run_state *run, const atl_project_op *ops, int count) {
     int64_t mr = run->plan->engine->kernels.gemm.mr, nr = run->plan->engine->kernels.gemm.nr, length = ops->positions;
