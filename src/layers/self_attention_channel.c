@@ -27,9 +27,9 @@ static const atl_weight_spec weights[] = {
 enum { SCALE };
 static const atl_param_spec params[] = {{"scale", ATL_PARAM_NUMBER, 1.0, NULL}, {0}};
 
-/* The layer's matrices: queries and keys [2o, C] and values [o, C] as projections; queries, keys and x_conv transposed [C, row];
- * gamma, once for every output [o]. */
-enum { QUERY_KEY, VALUES, QUERY_COLUMNS, KEY_COLUMNS, SKIP_COLUMNS, GAMMAS, LINEARS };
+/* The layer's matrices: queries and keys, values and x_conv [2o, C] as projections; queries, keys and x_conv transposed [C, row];
+ * gamma, once for every output, then as many zeros [2, o], and beside them the bias of the values alone. */
+enum { QUERY_KEY, VALUES_SKIP, QUERY_COLUMNS, KEY_COLUMNS, SKIP_COLUMNS, GAMMAS, LINEARS };
 
 static atl_status make_floats(int64_t m, int64_t k, float **floats, atl_error *error) {
     int64_t count;
@@ -45,15 +45,17 @@ static void fill_columns(const float *w, int64_t o, int64_t c, atl_linear *to) {
             to->weight[l * to->k + i] = w[i * c + l];
 }
 
-static atl_status fill_query_key(float **w, int64_t o, int64_t c, atl_linear *to, atl_error *error) {
+/* The convolutions `first` and the one behind it. */
+static atl_status fill_pair(float **w, int first, int64_t o, int64_t c, atl_linear *to, atl_error *error) {
+    float **bias = w + QUERY_BIAS + first;
     for (int part = 0; part < 2; part++)
-        memcpy(to->weight + part * o * c, w[QUERY + part], (size_t)(o * c) * sizeof(float));
-    if (!w[QUERY_BIAS] && !w[KEY_BIAS])
+        memcpy(to->weight + part * o * c, w[first + part], (size_t)(o * c) * sizeof(float));
+    if (!bias[0] && !bias[1])
         return ATL_OK;
     atl_status status = make_floats(2, o, &to->bias, error);
     for (int part = 0; status == ATL_OK && part < 2; part++)
-        if (w[QUERY_BIAS + part])
-            memcpy(to->bias + part * o, w[QUERY_BIAS + part], (size_t)o * sizeof(float));
+        if (bias[part])
+            memcpy(to->bias + part * o, bias[part], (size_t)o * sizeof(float));
     return status;
 }
 
@@ -73,15 +75,16 @@ static float *take(float **weight) {
 static atl_status build(atl_layer *layer, float **w, atl_error *error) {
     int64_t c = layer->widths['C'], o = layer->widths['o'], row = atl_matrix_row(o);
     atl_status status = atl_layer_linears(layer, LINEARS, error);
-    const int64_t rows[LINEARS] = {2 * o, o, c, c, c, o}, columns[LINEARS] = {c, c, row, row, row, 1};
+    const int64_t rows[LINEARS] = {2 * o, 2 * o, c, c, c, 2}, columns[LINEARS] = {c, c, row, row, row, o};
     atl_linear *l = layer->linears;
     for (int i = 0; status == ATL_OK && i < LINEARS; i++) {
         l[i] = (atl_linear){.m = rows[i], .k = columns[i]};
-        if (i != VALUES)
-            status = make_floats(rows[i], columns[i], &l[i].weight, error);
+        status = make_floats(rows[i], columns[i], &l[i].weight, error);
     }
     if (status == ATL_OK)
-        status = fill_query_key(w, o, c, &l[QUERY_KEY], error);
+        status = fill_pair(w, QUERY, o, c, &l[QUERY_KEY], error);
+    if (status == ATL_OK)
+        status = fill_pair(w, VALUE, o, c, &l[VALUES_SKIP], error);
     if (status != ATL_OK)
         return status;
     fill_columns(w[QUERY], o, c, &l[QUERY_COLUMNS]);
@@ -90,8 +93,7 @@ static atl_status build(atl_layer *layer, float **w, atl_error *error) {
     l[QUERY_COLUMNS].bias = take(&w[QUERY_BIAS]);
     l[KEY_COLUMNS].bias = take(&w[KEY_BIAS]);
     l[SKIP_COLUMNS].bias = take(&w[SKIP_BIAS]);
-    l[VALUES].weight = take(&w[VALUE]);
-    l[VALUES].bias = take(&w[VALUE_BIAS]);
+    l[GAMMAS].bias = take(&w[VALUE_BIAS]);
     for (int64_t i = 0; i < o; i++)
         l[GAMMAS].weight[i] = w[GAMMA][0];
     return ATL_OK;
@@ -120,17 +122,18 @@ static atl_status plan(atl_plan *plan, atl_error *error) {
                                   .query_bias = l[QUERY_COLUMNS].bias,
                                   .key = l[KEY_COLUMNS].weight,
                                   .key_bias = l[KEY_COLUMNS].bias,
-                                  .value = l[VALUES].weight,
-                                  .value_bias = l[VALUES].bias,
+                                  .value = l[VALUES_SKIP].weight,
+                                  .value_bias = l[GAMMAS].bias,
                                   .skip = l[SKIP_COLUMNS].weight,
                                   .skip_bias = l[SKIP_COLUMNS].bias,
-                                  .gammas = l[GAMMAS].weight};
+                                  .gammas = l[GAMMAS].weight,
+                                  .zeros = l[GAMMAS].weight + o};
     /* The sums of infinities that an eager implementation makes, and those alone. */
     op->no_gram =
         !all_finite(l[QUERY_KEY].weight, 2 * o * c) || (l[QUERY_KEY].bias && !all_finite(l[QUERY_KEY].bias, 2 * o));
     op->no_fold = !all_finite(l[GAMMAS].weight, 1);
     atl_plan_map(plan, 0, o, o);
-    status = atl_channel_attend_plan(plan, &l[QUERY_KEY], &l[VALUES], op, error);
+    status = atl_channel_attend_plan(plan, &l[QUERY_KEY], &l[VALUES_SKIP], op, error);
     double n = (double)plan->positions;
     plan->info.flops = op->flops;
     plan->info.exps = (double)o * (double)o;

@@ -22,6 +22,8 @@ enum {
     PACK_ROWS = 16     /* of products take as long as it takes to load their lanes */
 };
 
+enum { QUERY_KEY, VALUES_SKIP, PROJECTIONS };
+
 /* Of a thread, between two waits for the whole team: blocks of positions, work, and samples at most. */
 #define BUSY_BLOCKS  8.0
 #define BUSY_FLOPS   1e8
@@ -54,9 +56,9 @@ static atl_status plan_logits(atl_plan *plan, atl_linear *query_key, atl_channel
         for (size_t i = 0; status == ATL_OK && i < sizeof arrays / sizeof *arrays; i++)
             status = atl_reserve_sample(plan, arrays[i].at, arrays[i].a, arrays[i].b, 1, error);
     } else {
-        op->project = (atl_project_op){.source = ATL_SOURCE_X, .positions = plan->positions};
-        status = atl_project_plan(plan, query_key, &op->project, error);
-        correlate->row_panels = correlate->column_panels = op->project.to;
+        op->project[QUERY_KEY] = (atl_project_op){.source = ATL_SOURCE_X, .positions = plan->positions};
+        status = atl_project_plan(plan, query_key, &op->project[QUERY_KEY], error);
+        correlate->row_panels = correlate->column_panels = op->project[QUERY_KEY].to;
         correlate->row_panels.row = op->outputs;
     }
     if (status == ATL_OK)
@@ -66,8 +68,8 @@ static atl_status plan_logits(atl_plan *plan, atl_linear *query_key, atl_channel
     return status;
 }
 
-/* Either the matrix M or the values. */
-static atl_status plan_output(atl_plan *plan, atl_linear *values, atl_channel_attend_op *op, atl_error *error) {
+/* Either the matrix M, or values and skip. */
+static atl_status plan_output(atl_plan *plan, atl_linear *values_skip, atl_channel_attend_op *op, atl_error *error) {
     const atl_kernels *k = &plan->engine->kernels;
     atl_status status;
     if (op->fold) {
@@ -76,8 +78,8 @@ static atl_status plan_output(atl_plan *plan, atl_linear *values, atl_channel_at
         op->products = op->mixed; /* they are gone by then */
         op->products_row = atl_round_up(op->outputs, ATL_CHANNEL_ROWS);
     } else {
-        op->project_values = (atl_project_op){.source = ATL_SOURCE_X, .positions = plan->positions};
-        status = atl_project_plan(plan, values, &op->project_values, error);
+        op->project[VALUES_SKIP] = (atl_project_op){.source = ATL_SOURCE_X, .positions = plan->positions};
+        status = atl_project_plan(plan, values_skip, &op->project[VALUES_SKIP], error);
         if (status == ATL_OK && op->correlate.gram)
             status = atl_reserve_sample(plan, &op->products, op->channels, op->row, 1, error);
         op->products_row = op->row;
@@ -91,13 +93,13 @@ static atl_status plan_output(atl_plan *plan, atl_linear *values, atl_channel_at
     return status;
 }
 
-atl_status atl_channel_attend_plan(atl_plan *plan, atl_linear *query_key, atl_linear *values, atl_channel_attend_op *op,
-                                   atl_error *error) {
+atl_status atl_channel_attend_plan(atl_plan *plan, atl_linear *query_key, atl_linear *values_skip,
+                                   atl_channel_attend_op *op, atl_error *error) {
     double threads = atl_pool_threads(plan->engine->pool);
     choose_ways(op, plan->positions);
     atl_status status = plan_logits(plan, query_key, op, error);
     if (status == ATL_OK)
-        status = plan_output(plan, values, op, error);
+        status = plan_output(plan, values_skip, op, error);
     double blocks = BUSY_BLOCKS / (double)atl_ceil_div(plan->positions, ATL_BLOCK), work = BUSY_FLOPS / op->flops;
     double samples = work < blocks ? blocks : work < BUSY_SAMPLES ? work : BUSY_SAMPLES;
     plan->info.workspace_samples = (int64_t)(threads * samples) + 1;
@@ -154,58 +156,69 @@ static void project_group(void *context, int64_t task, int slot) {
     }
 }
 
-/* ---- output: M x + b, or gamma A v + Wx x + b ---- */
+/* ---- output: M x + b, or gamma A v + skip ---- */
 
-/* gamma A v for rows [i, i + g->m) of some positions: to y. */
-static void attend_values(const job *j, atl_gemm *g, int64_t b, int64_t i, int64_t from, int64_t count, float *y) {
-    const atl_channel_attend_op *op = j->op;
-    int64_t nr = j->kernels->gemm.nr;
-    g->k = op->outputs;
-    g->a = atl_run_workspace(j->run, b) + op->map + i;
-    g->b_row = ATL_PANEL_ROW;
-    for (int64_t p = 0; p < count; p += nr) {
-        int64_t at = from + p;
-        g->n = atl_min(nr, count - p);
-        g->b = atl_panels_block(j->run, b, &op->project_values.to, at / ATL_BLOCK) + at % ATL_BLOCK;
-        g->y = y + p;
-        j->kernels->gemm.fn(g);
-    }
-    j->kernels->scale.fn(y, y, count, g->m, g->y_row, g->y_row, op->gammas, 0, NULL, NULL, NULL);
+/* Rows of A^T, or of M^T, from output i on against positions of sample b: what both ways share. */
+static atl_gemm output_rows(const job *j, int64_t i, int64_t row_end, float *y, float *sums) {
+    return (atl_gemm){.m = atl_min(row_end - i, ATL_CHANNEL_ROWS - i % ATL_CHANNEL_ROWS),
+                      .a_tile = j->kernels->gemm.mr,
+                      .y_row = j->run->y_row,
+                      .sums = sums,
+                      .sums_row = j->kernels->gemm.nr,
+                      .stream = atl_run_streams(j->run, y)};
 }
 
 /* y may be x: then a task has all rows of its positions, and has packed them before it writes. */
-static void output_strip(void *context, int64_t task, int slot) {
+static void mix_strip(void *context, int64_t task, int slot) {
     const job *j = context;
     const atl_channel_attend_op *op = j->op;
     const atl_run_state *run = j->run;
     const atl_cell cell = atl_grid_cell(&j->grid, task);
-    int64_t b = cell.sample, from = cell.column, nr = j->kernels->gemm.nr, c = op->channels,
-            count = cell.column_end - from;
-    float *scratch = atl_run_scratch(run, slot), *lanes = scratch + op->lanes, *w = atl_run_workspace(run, b);
-    atl_sample sample = atl_run_sample(run, b);
+    int64_t from = cell.column, nr = j->kernels->gemm.nr, c = op->channels, count = cell.column_end - from;
+    float *scratch = atl_run_scratch(run, slot), *lanes = scratch + op->lanes, *w = atl_run_workspace(run, cell.sample);
+    atl_sample sample = atl_run_sample(run, cell.sample);
     atl_lanes_copy(sample.x + from, run->x_row, c, count, 0, nr, lanes);
     atl_lanes_clear(c, count, nr, lanes);
-    for (int64_t i = cell.row, rows; i < cell.row_end; i += rows) {
-        rows = atl_min(cell.row_end - i, ATL_CHANNEL_ROWS - i % ATL_CHANNEL_ROWS);
+    atl_gemm g;
+    for (int64_t i = cell.row; i < cell.row_end; i += g.m) {
         float *y = sample.y + i * run->y_row + from;
-        atl_gemm g = {.m = rows, .a_tile = j->kernels->gemm.mr, .a_step = op->row};
-        g.y_row = g.residual_row = run->y_row;
-        g.sums = scratch + op->sums, g.sums_row = nr;
-        if (!op->fold)
-            attend_values(j, &g, b, i, from, count, y);
-        g.stream = atl_run_streams(run, y);
+        g = output_rows(j, i, cell.row_end, y, scratch + op->sums);
         g.k = c;
-        g.a = op->fold ? atl_channel_mixed(op, w, i) : op->skip + i;
-        g.a_step = op->fold ? ATL_CHANNEL_ROWS : op->row;
+        g.a = atl_channel_mixed(op, w, i);
+        g.a_step = ATL_CHANNEL_ROWS;
         g.b_row = nr;
-        g.row_bias = op->skip_bias ? op->skip_bias + i : NULL;
-        if (op->fold && op->value_bias)
-            g.row_bias = g.a + c * ATL_CHANNEL_ROWS;
+        g.row_bias = op->value_bias ? g.a + c * ATL_CHANNEL_ROWS : op->skip_bias ? op->skip_bias + i : NULL;
         for (int64_t p = 0; p < count; p += nr) {
             g.n = atl_min(nr, count - p);
             g.b = lanes + p * c;
             g.y = y + p;
-            g.residual = op->fold ? NULL : g.y;
+            j->kernels->gemm.fn(&g);
+        }
+    }
+}
+
+static void attend_strip(void *context, int64_t task, int slot) {
+    const job *j = context;
+    const atl_channel_attend_op *op = j->op;
+    const atl_run_state *run = j->run;
+    const atl_cell cell = atl_grid_cell(&j->grid, task);
+    int64_t b = cell.sample, from = cell.column, nr = j->kernels->gemm.nr;
+    float *sums = atl_run_scratch(run, slot) + op->sums;
+    atl_gemm g;
+    for (int64_t i = cell.row; i < cell.row_end; i += g.m) {
+        float *y = atl_run_sample(run, b).y + i * run->y_row + from;
+        g = output_rows(j, i, cell.row_end, y, sums);
+        g.k = op->outputs;
+        g.a = atl_run_workspace(run, b) + op->map + i;
+        g.a_step = op->row;
+        g.b_row = g.residual_row = ATL_PANEL_ROW;
+        g.row_scale = op->gammas + i;
+        g.row_shift = op->zeros + i;
+        for (int64_t at = from; at < cell.column_end; at += nr) {
+            g.n = atl_min(nr, cell.column_end - at);
+            g.b = atl_panels_block(run, b, &op->project[VALUES_SKIP].to, at / ATL_BLOCK) + at % ATL_BLOCK;
+            g.residual = g.b + (op->outputs + i) * ATL_PANEL_ROW;
+            g.y = y + (at - from);
             j->kernels->gemm.fn(&g);
         }
     }
@@ -249,11 +262,11 @@ void atl_channel_attend_run(const atl_run_state *run, const atl_channel_attend_o
     if (op->correlate.gram) {
         j.grid = split_columns(&j, op->channels, MEAN_UNIT, MEAN_ROWS);
         atl_channel_stage(&j, mean_rows);
-    } else {
-        atl_project_run(run, &op->project);
     }
-    if (!op->fold)
-        atl_project_run(run, &op->project_values);
+    if (!op->correlate.gram && !op->fold)
+        atl_project_run_together(run, op->project, PROJECTIONS);
+    else if (!op->correlate.gram || !op->fold)
+        atl_project_run(run, &op->project[op->correlate.gram ? VALUES_SKIP : QUERY_KEY]);
     atl_correlate_run(run, &op->correlate);
     if (op->correlate.gram) {
         j.grid = split_columns(&j, op->outputs, OUTPUT_UNIT, MEAN_OUTPUTS);
@@ -266,11 +279,14 @@ void atl_channel_attend_run(const atl_run_state *run, const atl_channel_attend_o
                         .column_unit = kernels->gemm.nr,
                         .column_least = kernels->gemm.nr,
                         .column_most = ATL_BLOCK,
-                        .row_unit = in_place(run) ? op->outputs : kernels->gemm.mr,
-                        .column_cost = PACK_ROWS,
+                        .row_unit = op->fold && in_place(run) ? op->outputs : kernels->gemm.mr,
+                        .column_cost = op->fold ? PACK_ROWS : 0,
                         .row_cost = kernels->gemm.nr / 2};
     atl_run_split(run, &j.grid);
-    atl_channel_stage(&j, output_strip);
+    if (op->fold)
+        atl_channel_stage(&j, mix_strip);
+    else
+        atl_channel_stage(&j, attend_strip);
     if (atl_run_sample(run, 0).map) {
         j.grid = atl_run_split_columns(run, run->map_rows.count, 1, 1, MAP_ROWS);
         atl_channel_stage(&j, map_rows);
@@ -283,9 +299,9 @@ void atl_channel_attend_describe(const atl_plan *plan, const atl_channel_attend_
     if (op->correlate.gram)
         atl_text_add(text, "means: %lld channels (%s)\n", c, k->sum.variant);
     else
-        atl_project_describe(plan, &op->project, text);
+        atl_project_describe(plan, &op->project[QUERY_KEY], text);
     if (!op->fold)
-        atl_project_describe(plan, &op->project_values, text);
+        atl_project_describe(plan, &op->project[VALUES_SKIP], text);
     atl_correlate_describe(plan, &op->correlate, text);
     if (op->correlate.gram)
         atl_text_add(text, "logits: %lld x %lld through %lld channels (%s)\n", m, m, c, k->gemm.variant);

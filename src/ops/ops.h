@@ -358,22 +358,23 @@ typedef struct atl_channel_attend_op {
     const float *query, *key, *skip, *value /* [outputs][channels] */;
     const float *query_bias, *key_bias, *skip_bias, *value_bias; /* [outputs] or NULL */
     const float *gammas;                                         /* [outputs], all the same */
+    const float *zeros;                                          /* [outputs] */
     int no_gram, no_fold; /* logits from queries and keys, outputs from values, whatever they cost */
     /* set by planning */
     double flops;
-    int fold; /* y = (gamma A Wv + Wx) x, else gamma A (Wv x) + Wx x */
+    int fold; /* y = (gamma A Wv + Wx) x + b, else gamma A (Wv x + bv) + (Wx x + bx) */
     atl_correlate_op correlate;
-    atl_project_op project, project_values; /* queries and keys unless correlate.gram, values unless fold */
-    atl_offset query_mean, key_mean;        /* [row] */
-    atl_offset map;                         /* A^T [outputs][row] */
-    atl_offset products;                    /* G Wq^T [channels][products_row] */
+    atl_project_op project[2];       /* queries and keys unless correlate.gram; values and skip unless fold */
+    atl_offset query_mean, key_mean; /* [row] */
+    atl_offset map;                  /* A^T [outputs][row] */
+    atl_offset products;             /* G Wq^T [channels][products_row] */
     int64_t products_row;
     atl_offset mixed;              /* (gamma A Wv + Wx)^T with the bias below: see atl_channel_mixed */
     atl_offset inner, lanes, sums; /* in the slot's scratch */
 } atl_channel_attend_op;
 
-/* `query_key` has queries and keys, one below the other. */
-atl_status atl_channel_attend_plan(struct atl_plan *plan, struct atl_linear *query_key, struct atl_linear *values,
+/* `query_key` has queries and keys, one below the other, `values_skip` values and skip. */
+atl_status atl_channel_attend_plan(struct atl_plan *plan, struct atl_linear *query_key, struct atl_linear *values_skip,
                                    atl_channel_attend_op *op, atl_error *error);
 void atl_channel_attend_run(const struct atl_run_state *run, const atl_channel_attend_op *op);
 void atl_channel_attend_describe(const struct atl_plan *plan, const atl_channel_attend_op *op, atl_text *text);
