@@ -80,7 +80,7 @@ enum {
 
 /*
  * The positions of all samples go one after the other through the lanes, so that short samples leave none idle: lane i of the
- * run is position i % length of sample i / length. Results that go to y start at a lane panel with every sample.
+ * run is position i % length of sample i / length. Results that go to y start at a lane panel with each of several samples.
  */
 typedef struct job {
     const atl_run_state *run;
@@ -278,7 +278,7 @@ static void project_lanes(void *context, int64_t task, int slot) {
 
 void atl_project_run_together(const atl_run_state *run, const atl_project_op *ops, int count) {
     int64_t mr = run->plan->engine->kernels.gemm.mr, nr = run->plan->engine->kernels.gemm.nr, length = ops->positions;
-    if (ops->into_y)
+    if (ops->into_y && run->batch > 1)
         length = atl_round_up(length, nr);
     job j = {run, ops, count, length, run->batch * length, {0}};
     int64_t most = LANES_BYTES / (int64_t)sizeof(float) / ops->k / nr * nr, rows = 0;
