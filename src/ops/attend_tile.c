@@ -66,36 +66,17 @@ static const float *query_rows(const job *j, const head *head, int64_t i, int64_
                 : atl_panels_block(j->run, head->b, &head->q, i / ATL_BLOCK) + i % ATL_BLOCK;
 }
 
-enum { LOAD_ROWS = 16 }; /* at a time */
-
-/* Rows of n queries, scaled, to lane panels [][d][nr]. */
-static void load_rows(const job *j, const float *q, int64_t row, int64_t rows, int64_t n, float *lanes) {
-    int64_t nr = j->kernels->attend.nr, d = j->op->d;
-    float slopes[LOAD_ROWS];
-    for (int i = 0; i < LOAD_ROWS; i++)
-        slopes[i] = j->slope;
-    for (int64_t l = 0; l < rows; l += LOAD_ROWS, q += LOAD_ROWS * row) {
-        int64_t count = atl_min(LOAD_ROWS, rows - l);
-        for (int64_t r = 0; r < count; r++)
-            atl_fetch_row_ahead(q, row, r, rows - l, n);
-        for (int64_t i = 0; i < n; i += nr)
-            j->kernels->scale.fn(q + i, lanes + i * d + l * nr, atl_min(nr, n - i), count, row, nr, slopes, 0, NULL,
-                                 NULL, NULL);
-    }
-}
-
-/* Those of one head, scaled, as lane panels [][d][nr]; zero beyond the last. Rows are read as they lie in memory. */
+/* Those of one head as lane panels [][d][nr]. */
 static void load_head(const job *j, const query_tile *t, const head *head, float *lanes) {
     int64_t nr = j->kernels->attend.nr, d = j->op->d, row = 0, rows = 0;
     for (int64_t p = 0, n; p < t->used; p += n) {
         int64_t i = t->from + p;
         n = atl_min(t->used - p, ATL_BLOCK - i % ATL_BLOCK); /* in panels, they end with a block */
         const float *q = query_rows(j, head, i, &row, &rows);
-        load_rows(j, q, row, atl_min(d, rows), n, lanes + p * d);
-        for (int64_t i = p; i < p + n && rows < d; i++) /* a row of ones */
-            lanes[i / nr * nr * d + rows * nr + i % nr] = j->slope;
+        atl_lanes_copy(q, row, atl_min(d, rows), d, n, 0, nr, lanes + p * d);
+        for (i = p; i < p + n && rows < d; i++) /* a row of ones */
+            lanes[i / nr * nr * d + rows * nr + i % nr] = 1.0f;
     }
-    atl_lanes_clear(d, t->used, nr, lanes);
 }
 
 /* The same from rows of features. */
@@ -105,11 +86,11 @@ static void load_tensor(const job *j, const query_tile *t, const head *head, flo
     for (int64_t p = 0; p < t->used; p += nr)
         j->kernels->transpose.fn(atl_view_at(j->run, query, head->b, head->h, t->from + p), atl_min(nr, t->used - p), d,
                                  query->position, NULL, lanes + p * d, nr);
-    atl_lanes_clear(d, t->used, nr, lanes);
-    j->kernels->scale.fn(lanes, lanes, atl_round_up(t->used, nr) * d, 1, 0, 0, &j->slope, 0, NULL, NULL, NULL);
 }
 
+/* Lanes beyond the last query are zero. */
 void atl_tile_load(const job *j, const query_tile *t, float *scratch) {
+    int64_t nr = j->kernels->attend.nr;
     for (int64_t g = 0; g < t->heads; g++) {
         head head = atl_attend_run_head(j, t->index + g);
         float *lanes = scratch + j->op->q_lanes + g * j->op->d * j->op->tile;
@@ -117,6 +98,9 @@ void atl_tile_load(const job *j, const query_tile *t, float *scratch) {
             load_tensor(j, t, &head, lanes);
         else
             load_head(j, t, &head, lanes);
+        atl_lanes_clear(j->op->d, t->used, nr, lanes);
+        j->kernels->scale.fn(lanes, lanes, atl_round_up(t->used, nr) * j->op->d, 1, 0, 0, &j->slope, 0, NULL, NULL,
+                             NULL);
     }
 }
 

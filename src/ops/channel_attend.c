@@ -177,7 +177,7 @@ static void mix_strip(void *context, int64_t task, int slot) {
     int64_t from = cell.column, nr = j->kernels->gemm.nr, c = op->channels, count = cell.column_end - from;
     float *scratch = atl_run_scratch(run, slot), *lanes = scratch + op->lanes, *w = atl_run_workspace(run, cell.sample);
     atl_sample sample = atl_run_sample(run, cell.sample);
-    atl_lanes_copy(sample.x + from, run->x_row, c, count, 0, nr, lanes);
+    atl_lanes_copy(sample.x + from, run->x_row, c, c, count, 0, nr, lanes);
     atl_lanes_clear(c, count, nr, lanes);
     atl_gemm g;
     for (int64_t i = cell.row; i < cell.row_end; i += g.m) {

@@ -12,8 +12,9 @@ static inline void atl_fetch_row_ahead(const float *x, int64_t x_row, int64_t l,
         __builtin_prefetch(x + (l + ROWS_AHEAD) * x_row + i);
 }
 
-/* Copies n positions of k rows of x, x_row apart, to lanes from `lane` on. */
-void atl_lanes_copy(const float *x, int64_t x_row, int64_t k, int64_t n, int64_t lane, int64_t nr, float *lanes);
+/* Copies n positions of rows of x, x_row apart, to the first rows of lanes from `lane` on. */
+void atl_lanes_copy(const float *x, int64_t x_row, int64_t rows, int64_t k, int64_t n, int64_t lane, int64_t nr,
+                    float *lanes);
 /* Clears the lanes from `lane` on to the end of its panel. */
 void atl_lanes_clear(int64_t k, int64_t lane, int64_t nr, float *lanes);
 

@@ -126,11 +126,11 @@ static void pack_span(const job *j, const atl_project_op *op, const span *s, int
     int64_t nr = j->run->plan->engine->kernels.gemm.nr;
     if (op->source == ATL_SOURCE_PANELS)
         atl_lanes_copy(atl_panels_block(j->run, s->b, &op->from, s->from / ATL_BLOCK) + s->from % ATL_BLOCK,
-                       ATL_PANEL_ROW, op->k, s->count, lane, nr, lanes);
+                       ATL_PANEL_ROW, op->k, op->k, s->count, lane, nr, lanes);
     else if (op->tokens)
         pack_tokens(j, op, s, lane, lanes);
     else
-        atl_lanes_copy(input_tensor(j, op, s->b) + s->from, j->run->x_row, op->k, s->count, lane, nr, lanes);
+        atl_lanes_copy(input_tensor(j, op, s->b) + s->from, j->run->x_row, op->k, op->k, s->count, lane, nr, lanes);
 }
 
 /* Lanes [first, end) as panels [lanes/nr][k][nr], zero where there is no position: behind the last of a sample. */

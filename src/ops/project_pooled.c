@@ -67,7 +67,7 @@ static int64_t pack_strip(const job *j, const strip *s, float *lanes) {
     for (int64_t i = 0; i < (together ? 1 : rows); i++, lane += n) {
         int64_t q = s->line + i / op->window_rows;
         int64_t row = q / per_plane * op->height + q % per_plane * op->window_rows + i % op->window_rows;
-        atl_lanes_copy(x + row * op->width, j->run->x_row, op->k, n, lane, nr, lanes);
+        atl_lanes_copy(x + row * op->width, j->run->x_row, op->k, op->k, n, lane, nr, lanes);
     }
     atl_lanes_clear(op->k, lane, nr, lanes);
     return lane;
