@@ -80,9 +80,11 @@ void check_sum_max(check *c, atl_sum_max_fn *kernel, atl_sum_max_fn *reference) 
 
 void check_scale(check *c, atl_scale_fn *kernel, atl_scale_fn *reference) {
     for (int64_t n = 1; n <= 2200; n = n < 257 ? next_size(c, n) : n + 601) {
-        int64_t rows = pick(c, 1, 3), x_stride = n + pick(c, 0, 3), y_stride = n + pick(c, 0, 3);
+        int64_t joined = pick(c, 0, 1), rows = pick(c, 1, joined ? 3 + 1000 / n : 3), y_shift = pick(c, 0, 15);
+        int64_t x_stride = n + (joined ? 0 : pick(c, 0, 3)), y_stride = n + (joined ? 0 : pick(c, 0, 3));
         int64_t xs = (rows - 1) * x_stride + n, ys = (rows - 1) * y_stride + n;
-        float *x = array(c, 0, xs), *y = array(c, 1, ys), *want = array(c, 2, ys), *scale = array(c, 3, rows);
+        float *x = array(c, 0, xs), *y = array(c, 1, y_shift + ys) + y_shift, *want = array(c, 2, ys),
+              *scale = array(c, 3, rows);
         fill_special(c, x, xs);
         fill_plain(c, scale, rows, 2.0f);
         float *ahead = array(c, 5, xs), *sums = array(c, 6, 2 * rows), *want_sums = array(c, 7, 2 * rows);

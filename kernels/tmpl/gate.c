@@ -6,8 +6,8 @@
 /* ---- fully connected: lanes = outputs ---- */
 
 /* Packs of 16 outputs, and vectors, that are computed side by side: one alone would wait for its own additions. Of several
- * vectors there are enough chains for fewer packs where registers are few. */
-enum { PACKS = 4, VECTORS = 4, SHARED_PACKS = VL == 16 ? 4 : 1 };
+ * vectors there are enough chains for fewer packs; the more vectors, the less is read for each. */
+enum { PACKS = 4, MANY = VL == 16 ? 8 : 4, MANY_PACKS = VL == 16 ? 2 : 1, SOME = 4, SOME_PACKS = VL == 16 ? 4 : 1 };
 
 typedef struct fc_call {
     const float *x;
@@ -22,11 +22,11 @@ typedef struct fc_call {
  * zero and in order, added in order. */
 V_INLINE void fc_packs(int packs, int vectors, const fc_call *c, int64_t first, int64_t j) {
     const float *x = c->x + first * c->x_step, *w = c->w + j * c->k;
-    vf total[VECTORS][PACKS][NV16];
+    vf total[MANY][PACKS][NV16];
     int64_t k0 = 0;
     do {
         int64_t end = c->k - k0 < ATL_BLOCK ? c->k : k0 + ATL_BLOCK;
-        vf acc[VECTORS][PACKS][NV16];
+        vf acc[MANY][PACKS][NV16];
         UNROLL
         for (int u = 0; u < vectors; u++) {
             UNROLL
@@ -77,15 +77,21 @@ V_INLINE void fc_packs(int packs, int vectors, const fc_call *c, int64_t first, 
     }
 }
 
-/* `packs` packs of outputs of all vectors, which find the weights in a cache after the first. */
-V_INLINE void fc_block(int packs, const fc_call *c, int64_t vectors, int64_t j) {
-    int shared = packs < SHARED_PACKS ? packs : SHARED_PACKS;
-    int64_t u = 0;
-    for (; u + VECTORS <= vectors; u += VECTORS)
+/* `packs` packs of outputs of `together` vectors after another, which find the weights in a cache after the first. Returns how many
+ * vectors are done. */
+V_INLINE int64_t fc_together(int together, int shared, int packs, const fc_call *c, int64_t first, int64_t vectors,
+                             int64_t j) {
+    for (; first + together <= vectors; first += together)
         for (int p = 0; p < packs; p += shared)
-            fc_packs(shared, VECTORS, c, u, j + p * ATL_SUM_LANES);
-    for (; u < vectors; u++)
-        fc_packs(packs, 1, c, u, j);
+            fc_packs(shared < packs ? shared : packs, together, c, first, j + p * ATL_SUM_LANES);
+    return first;
+}
+
+V_INLINE void fc_block(int packs, const fc_call *c, int64_t vectors, int64_t j) {
+    int64_t done = fc_together(MANY, MANY_PACKS, packs, c, 0, vectors, j);
+    if (SOME < MANY)
+        done = fc_together(SOME, SOME_PACKS, packs, c, done, vectors, j);
+    fc_together(1, PACKS, packs, c, done, vectors, j);
 }
 
 void KERNEL(fc)(const float *x, int64_t vectors, int64_t x_step, int64_t k, const float *w, const float *bias,
@@ -144,6 +150,27 @@ V_INLINE void scale_row(const float *x, float *y, int64_t n, float scale) {
         v_store_part(y + i, n - i, v_mul(v_load_part(x + i, n - i), s));
 }
 
+/* Rows one behind the other as one: of the vectors that two rows of n >= VL elements share, each lane has the factor of its own. */
+V_INLINE void scale_joined(const float *x, float *y, int64_t n, int64_t rows, const float *scale) {
+    const vf lanes = v_load(lane_numbers);
+    int64_t i = (int64_t)(-((uintptr_t)y / sizeof(float)) % VL), end = n;
+    v_store_part(y, i, v_mul(v_load_part(x, i), v_set(scale[0])));
+    for (int64_t r = 0;; end += n) {
+        vf s = v_set(scale[r]);
+        for (; i + VL <= end; i += VL)
+            v_store(y + i, v_mul(v_load(x + i), s));
+        if (++r == rows) {
+            v_store_part(y + i, end - i, v_mul(v_load_part(x + i, end - i), s));
+            return;
+        }
+        if (i < end) {
+            s = v_select_gt(v_set((float)(end - i)), lanes, s, v_set(scale[r]));
+            v_store(y + i, v_mul(v_load(x + i), s));
+            i += VL;
+        }
+    }
+}
+
 V_INLINE void stream_lines(const float *x, float *y, int64_t lines, vf scale) {
     for (int64_t l = 0; l < lines; l++, x += LINE, y += LINE) {
         fetch_last(x);
@@ -199,6 +226,10 @@ void KERNEL(scale)(const float *x, float *y, int64_t n, int64_t rows, int64_t x_
         KERNEL(sum_max)(ahead, n, rows, x_stride, sums, maxima);
     else if (ahead && !stream)
         KERNEL(sum)(ahead, n, rows, x_stride, sums);
+    if (!stream && rows > 0 && n >= VL && x_stride == n && y_stride == n) {
+        scale_joined(x, y, n, rows, scale);
+        return;
+    }
     for (int64_t r = 0; r < rows; r++) {
         const float *from = x + r * x_stride;
         float *to = y + r * y_stride;

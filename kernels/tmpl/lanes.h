@@ -32,9 +32,10 @@ V_INLINE void lanes_add(lanes *l, int max, const float *x) {
     }
 }
 
+static const float lane_numbers[ATL_SUM_LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
 /* The last n < ATL_SUM_LANES elements. */
 V_INLINE void lanes_add_last(lanes *l, int max, const float *x, int64_t n) {
-    static const float numbers[ATL_SUM_LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     UNROLL
     for (int v = 0; v < NV16; v++) {
         if (n <= v * VL)
@@ -42,7 +43,7 @@ V_INLINE void lanes_add_last(lanes *l, int max, const float *x, int64_t n) {
         vf a = v_load_part(x + v * VL, n - v * VL);
         l->sum[v] = v_add(l->sum[v], a);
         if (max) /* lanes past the end hold 0, which is no element */
-            l->max[v] = v_select_gt(v_set((float)n), v_load(numbers + v * VL), v_max(l->max[v], a), l->max[v]);
+            l->max[v] = v_select_gt(v_set((float)n), v_load(lane_numbers + v * VL), v_max(l->max[v], a), l->max[v]);
     }
 }
 
