@@ -74,30 +74,70 @@ V_INLINE void reduce_rows(int rows, int max, const float *x, int64_t n, int64_t 
     }
 }
 
-/* Short rows one behind the other, read once: no hardware prefetcher keeps up with their ragged order. */
-enum { SHORT_ROW = 256, AHEAD = 3072 };
+/* Rows of fewer elements are reduced one after another, in the order of memory: the next one's additions need not wait for the last
+ * one's. */
+enum { SHORT_ROW = 256 };
 
-V_INLINE void fetch_ahead(int rows, const float *x, int64_t n, int64_t stride) {
-    for (int64_t i = 0; stride == n && n < SHORT_ROW && i < rows * n; i += ATL_SUM_LANES)
-        __builtin_prefetch(x + AHEAD + i);
+V_INLINE void reduce_short_rows(int rows, int max, const float *x, int64_t n, int64_t stride, float *sums,
+                                float *maxima) {
+    const int64_t whole = n / ATL_SUM_LANES * ATL_SUM_LANES;
+    lanes acc[ROWS];
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        const float *row = x + r * stride;
+        lanes_clear(&acc[r], max);
+        for (int64_t i = 0; i < whole; i += ATL_SUM_LANES)
+            lanes_add(&acc[r], max, row + i);
+        lanes_add_last(&acc[r], max, row + whole, n - whole);
+    }
+    trees(rows, max, acc, sums, maxima);
+    UNROLL
+    for (int r = 0; r < rows && max; r++)
+        maxima[r] = row_max(x + r * stride, n, sums[r], maxima[r]);
+}
+
+/* No hardware prefetcher keeps up with the ragged order of short rows one behind the other. Few of them stay in caches. */
+enum { AHEAD = 3072, FETCH_LEAST = 32 * 1024 };
+
+V_INLINE int fetches(int64_t n, int64_t rows, int64_t stride) {
+    return stride == n && rows * n >= FETCH_LEAST;
+}
+
+V_INLINE void fetch_ahead(int rows, const float *x, int64_t n) {
+    for (int64_t i = 0; i < rows * n; i += 4 * ATL_SUM_LANES) {
+        UNROLL
+        for (int line = 0; line < 4; line++)
+            __builtin_prefetch(x + AHEAD + i + line * ATL_SUM_LANES);
+    }
+}
+
+/* As many groups of `step` rows as there are; returns how many rows that are. Without `max`, maxima stay as they are. */
+V_INLINE int64_t reduce_groups(int step, int max, const float *x, int64_t n, int64_t rows, int64_t stride, float *sums,
+                               float *maxima) {
+    int64_t r = 0;
+    if (n >= SHORT_ROW) {
+        for (; r + step <= rows; r += step)
+            reduce_rows(step, max, x + r * stride, n, stride, sums + r, maxima + r);
+    } else if (fetches(n, rows, stride)) {
+        for (; r + step <= rows; r += step) {
+            fetch_ahead(step, x + r * stride, n);
+            reduce_short_rows(step, max, x + r * stride, n, stride, sums + r, maxima + r);
+        }
+    } else {
+        for (; r + step <= rows; r += step)
+            reduce_short_rows(step, max, x + r * stride, n, stride, sums + r, maxima + r);
+    }
+    return r;
 }
 
 void KERNEL(sum)(const float *x, int64_t n, int64_t rows, int64_t stride, float *out) {
-    int64_t r = 0;
-    for (; r + ROWS <= rows; r += ROWS) {
-        fetch_ahead(ROWS, x + r * stride, n, stride);
-        reduce_rows(ROWS, 0, x + r * stride, n, stride, out + r, 0);
-    }
+    int64_t r = reduce_groups(ROWS, 0, x, n, rows, stride, out, out);
     for (; r < rows; r++)
         reduce_rows(1, 0, x + r * stride, n, stride, out + r, 0);
 }
 
 void KERNEL(sum_max)(const float *x, int64_t n, int64_t rows, int64_t stride, float *sums, float *maxima) {
-    int64_t r = 0;
-    for (; r + MAX_ROWS <= rows; r += MAX_ROWS) {
-        fetch_ahead(MAX_ROWS, x + r * stride, n, stride);
-        reduce_rows(MAX_ROWS, 1, x + r * stride, n, stride, sums + r, maxima + r);
-    }
+    int64_t r = reduce_groups(MAX_ROWS, 1, x, n, rows, stride, sums, maxima);
     for (; r < rows; r++)
         reduce_rows(1, 1, x + r * stride, n, stride, sums + r, maxima + r);
 }
