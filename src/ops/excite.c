@@ -16,7 +16,9 @@
 enum {
     FC_LANES = 16,            /* the fc kernel's packing */
     GROUP_FLOATS = 64 * 1024, /* channels of a split sample's task hold about this much */
-    TOGETHER = 8,             /* samples that share a read of weights: twice what the fc kernel takes at once */
+    NEAR_FLOATS = 512 * 1024, /* samples of together as many are scaled last part first, ... */
+    PARTS = 3,                /* ... in so many */
+    TOGETHER = 8,             /* samples that share a read of weights: as many as the fc kernel takes at once */
     GROUPS_PER_THREAD = 2,
     UNIT_FLOATS = 512,   /* where channels hold as much, any few of them are a task, ... */
     FEW = 4,             /* ... so many */
@@ -191,14 +193,6 @@ static void scale(const job *j, int64_t b, int64_t from, int64_t count, int64_t 
         divide(j->op, atl_run_workspace(run, next), from, count);
 }
 
-static void one_sample(void *context, int64_t b, int slot) {
-    (void)slot;
-    const job *j = context;
-    squeeze(j, b, 0, j->op->channels);
-    excite(j, b, 1);
-    scale(j, b, 0, j->op->channels, -1);
-}
-
 /* A chain of samples, claimed one by one so that no thread ends far behind the others: the next one is reduced while one is
  * scaled. */
 static void sample_chain(void *context, int64_t task, int slot) {
@@ -216,17 +210,30 @@ static void sample_chain(void *context, int64_t task, int slot) {
     }
 }
 
-/* A few samples that share a read of the weights. */
+/* Scales all of sample b. The part that was reduced last, which is in a nearer cache than others, comes first. */
+static void scale_back(const job *j, int64_t b) {
+    int64_t step = atl_round_up(atl_ceil_div(j->op->channels, PARTS), FC_LANES);
+    for (int64_t end = j->op->channels, from; end > 0; end = from) {
+        from = (end - 1) / step * step;
+        scale(j, b, from, end - from, -1);
+    }
+}
+
+/* Samples that share a read of the weights. */
 static void sample_group(void *context, int64_t task, int slot) {
     (void)slot;
     const job *j = context;
     int64_t channels = j->op->channels, first = task * j->together;
     int64_t count = atl_min(j->together, j->run->batch - first);
+    int near = count * channels * j->op->positions <= NEAR_FLOATS;
     for (int64_t b = first; b < first + count; b++)
         squeeze(j, b, 0, channels);
     excite(j, first, count);
-    for (int64_t b = first; b < first + count; b++)
-        scale(j, b, 0, channels, -1);
+    for (int64_t i = 0; i < count; i++)
+        if (near)
+            scale_back(j, first + count - 1 - i);
+        else
+            scale(j, first + i, 0, channels, -1);
 }
 
 /* How many samples share a read of the weights, where these are more than a sample. */
@@ -274,17 +281,13 @@ static void run_split(job *j) {
 void atl_excite_run(const atl_run_state *run, const atl_excite_op *op) {
     const atl_plan *plan = run->plan;
     job j = {run, op, &plan->engine->kernels, atl_run_schedule(run), {0}, samples_together(run, op), 0};
-    if (j.schedule.whole && !j.schedule.stream && j.together > 1) {
-        atl_run_tasks(run, sample_group, &j, atl_ceil_div(run->batch, j.together));
-        return;
-    }
     if (j.schedule.whole && j.schedule.stream) {
         int64_t threads = atl_pool_threads(plan->engine->pool);
         atl_run_tasks(run, sample_chain, &j, atl_ceil_div(run->batch, CHAIN) + threads - 1);
         return;
     }
     if (j.schedule.whole) {
-        atl_run_tasks(run, one_sample, &j, run->batch);
+        atl_run_tasks(run, sample_group, &j, atl_ceil_div(run->batch, j.together));
         return;
     }
     run_split(&j);
