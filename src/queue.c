@@ -6,7 +6,6 @@
 #include "place.h"
 
 enum {
-    SPIN_NS = 30000,     /* the next stage of a run usually follows sooner */
     QUANTUM_NS = 200000, /* how long to keep a token while others wait */
     AGED_NS = 1000000,   /* who has waited this long is handed a token; until then any running thread may take it first,
                             which saves two changes of thread */
@@ -107,7 +106,7 @@ static int spare_tokens(const atl_queue *queue) {
 /* At most as many threads compute or spin as there are tokens: an idle team must not take a caller's processor. */
 static int64_t spin_time(atl_queue *queue) {
     int spinners = atomic_load_explicit(&queue->spinners, memory_order_relaxed);
-    return queue->spin && spinners < queue->free_count ? SPIN_NS : 0;
+    return queue->spin && spinners < queue->free_count ? ATL_SPIN_NS : 0;
 }
 
 static void wait_event(atl_queue *queue, atl_event *event, int64_t spin_ns) {

@@ -7,7 +7,6 @@
 #define ATL_SRC_SYNC_H
 
 #include <linux/futex.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/syscall.h>
@@ -39,13 +38,18 @@ static inline void atl_futex_wake(_Atomic uint32_t *word, int count) {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
 }
 
-/* Returns when `counter`, which others increase, has reached `count`: soon, so this spins at first. */
+enum { ATL_SPIN_NS = 30000 }; /* the next stage of a run usually follows sooner */
+
+/* Returns when `counter`, which others increase, has reached `count`: soon, so this spins before it sleeps from time to time, for
+ * the sake of a thread that needs this one's processor. */
 static inline void atl_count_wait(const _Atomic int64_t *counter, int64_t count) {
-    for (int spin = 0; atomic_load_explicit(counter, memory_order_acquire) < count; spin++)
-        if (spin < 4096)
-            atl_relax();
+    const struct timespec nap = {.tv_nsec = 20000};
+    const int64_t start = atl_now_ns();
+    for (int spin = 1; atomic_load_explicit(counter, memory_order_acquire) < count; spin++)
+        if (spin % 16 == 0 && atl_now_ns() - start > ATL_SPIN_NS)
+            nanosleep(&nap, NULL);
         else
-            sched_yield();
+            atl_relax();
 }
 
 /* ---------------------------------------------------------------- lock: for short sections; all zero = free */

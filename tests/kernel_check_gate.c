@@ -10,10 +10,17 @@ static int64_t next_size(const check *c, int64_t n) {
     return c->thorough ? n + 1 : n + 1 + n / 2;
 }
 
+/* Rows of n elements: a few with gaps, or, from time to time, short ones without and more of them than a first-level cache holds. */
+static int64_t pick_rows(check *c, int64_t n, int64_t *stride) {
+    int many = n < 256 && pick(c, 0, 7) == 0;
+    *stride = many ? n : n + pick(c, 0, 3);
+    return many ? 40 * 1024 / n + pick(c, 0, 9) : pick(c, 1, 9);
+}
+
 void check_sum(check *c, atl_sum_fn *kernel, atl_sum_fn *reference) {
     static const int64_t large[] = {1023, 1024, 1025, 2048, 3136};
     for (int64_t at = 1; at < 257 + 5; at = at < 257 && next_size(c, at) < 257 ? next_size(c, at) : at + 1) {
-        int64_t n = at <= 257 ? at : large[at - 258], rows = pick(c, 1, 9), stride = n + pick(c, 0, 3);
+        int64_t n = at <= 257 ? at : large[at - 258], stride, rows = pick_rows(c, n, &stride);
         float *x = array(c, 0, (rows - 1) * stride + n), *out = array(c, 1, rows), *want = array(c, 2, rows);
         for (int special = 0; special < 2; special++) {
             special ? fill_special(c, x, (rows - 1) * stride + n) : fill_plain(c, x, (rows - 1) * stride + n, 3.0f);
@@ -56,7 +63,7 @@ static float maximum(const float *x, int64_t n) {
 void check_sum_max(check *c, atl_sum_max_fn *kernel, atl_sum_max_fn *reference) {
     static const int64_t large[] = {1023, 1024, 1025, 2048, 3136};
     for (int64_t at = 1; at < 257 + 5; at = at < 257 && next_size(c, at) < 257 ? next_size(c, at) : at + 1) {
-        int64_t n = at <= 257 ? at : large[at - 258], rows = pick(c, 1, 9), stride = n + pick(c, 0, 3);
+        int64_t n = at <= 257 ? at : large[at - 258], stride, rows = pick_rows(c, n, &stride);
         float *x = array(c, 0, (rows - 1) * stride + n), *sums = array(c, 1, rows), *maxima = array(c, 2, rows);
         float *want_sums = array(c, 3, rows), *want = array(c, 4, rows), *defined = array(c, 5, rows);
         for (int mode = 0; mode < 3; mode++) {
@@ -114,7 +121,7 @@ void check_scale(check *c, atl_scale_fn *kernel, atl_scale_fn *reference) {
 void check_fc(check *c, atl_fc_fn *kernel, atl_fc_fn *reference) {
     for (int64_t k = 1; k <= 257; k = next_size(c, k)) {
         int64_t m = pick(c, 1, 140), packed = (m + ATL_SUM_LANES - 1) / ATL_SUM_LANES * ATL_SUM_LANES * k;
-        int64_t vectors = pick(c, 1, 6), x_step = k + pick(c, 0, 3), out_step = m + pick(c, 0, 3);
+        int64_t vectors = pick(c, 1, 14), x_step = k + pick(c, 0, 3), out_step = m + pick(c, 0, 3);
         int64_t xs = (vectors - 1) * x_step + k, outs = (vectors - 1) * out_step + m;
         float *x = array(c, 0, xs), *w = array(c, 1, packed), *bias = array(c, 2, m), *out = array(c, 3, outs);
         float *want = array(c, 4, outs);
