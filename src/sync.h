@@ -44,12 +44,15 @@ enum { ATL_SPIN_NS = 30000 }; /* the next stage of a run usually follows sooner 
  * the sake of a thread that needs this one's processor. */
 static inline void atl_count_wait(const _Atomic int64_t *counter, int64_t count) {
     const struct timespec nap = {.tv_nsec = 20000};
-    const int64_t start = atl_now_ns();
-    for (int spin = 1; atomic_load_explicit(counter, memory_order_acquire) < count; spin++)
-        if (spin % 16 == 0 && atl_now_ns() - start > ATL_SPIN_NS)
-            nanosleep(&nap, NULL);
-        else
-            atl_relax();
+    int64_t start = 0;
+    for (int spin = 1; atomic_load_explicit(counter, memory_order_acquire) < count; spin++) {
+        atl_relax();
+        if (spin % 256 == 0) {
+            start = start == 0 ? atl_now_ns() : start;
+            if (atl_now_ns() - start > ATL_SPIN_NS)
+                nanosleep(&nap, NULL);
+        }
+    }
 }
 
 /* ---------------------------------------------------------------- lock: for short sections; all zero = free */
