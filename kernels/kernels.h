@@ -113,6 +113,7 @@ typedef struct atl_attend_args {
     int64_t bias_from;
     int bias_excludes; /* 0 promises that all of it is finite */
     int careful;       /* the excluded are marked in the weights as -1 */
+    int fresh;         /* no key has been seen: outputs are not read but taken for zeros; not with `careful` */
     /* A hint, or NULL: with each key, ahead_n floats are fetched, ahead_step behind those of the key before. */
     const float *ahead;
     int64_t ahead_step, ahead_n;

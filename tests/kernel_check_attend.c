@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Checkers of the slots with register tiles. Variants differ in tile shape: both work on the same dense matrices, each
  * packed its own way, and results are compared element by element. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -133,6 +134,7 @@ typedef struct attend_case {
     int64_t bias_from;
     int plain; /* the bias excludes nothing, and is known to */
     int careful;
+    int fresh; /* outputs are no numbers before the first block */
 } attend_case;
 
 static int64_t attend_floats(const attend_case *t) {
@@ -163,6 +165,7 @@ static void attend_block_with(check *c, const attend_case *t, int64_t block, int
     args->bias = NULL;
     args->careful = t->careful;
     args->bias_excludes = !t->plain;
+    args->fresh = t->fresh && block == 0;
     if (t->bias && block == 0) { /* only rows that may be read exist */
         float *bias = array(c, 9, (t->keys[0] - t->bias_from) * nr);
         pack_lanes(t->bias + t->bias_from * t->lanes, t->lanes, p, t->keys[0] - t->bias_from, nr, bias);
@@ -185,7 +188,8 @@ static void attend_with(check *c, const atl_kernel_entry *entry, atl_attend_fn *
         size_t bytes = (size_t)(t->used - p < nr ? t->used - p : nr) * sizeof *out;
         args.lanes = (int64_t)(bytes / sizeof *out);
         pack_lanes(t->q, t->lanes, p, t->d, nr, q);
-        memset(o, 0, (size_t)(t->c * nr) * sizeof *o);
+        for (int64_t i = 0; i < t->c * nr; i++)
+            o[i] = t->fresh ? NAN : 0.0f;
         for (int64_t i = 0; i < nr; i++)
             max[i] = -1e30f, sum[i] = 0.0f;
         for (int64_t block = 0; block < BLOCKS; block++) {
@@ -209,6 +213,18 @@ static void random_bias(check *c, float *bias, int64_t count) {
     }
 }
 
+/* Sums of values that underflow to -0: the weight of the first key alone is 1, and its value is 0. */
+static void fill_underflow(const attend_case *t, float *q, float *k, float *v) {
+    for (int64_t i = 0; i < t->d * t->lanes; i++)
+        q[i] = 1.0f;
+    memset(k, 0, (size_t)(BLOCKS * t->d * ATL_PANEL_ROW) * sizeof *k);
+    for (int64_t i = 0; i < BLOCKS * t->c * ATL_PANEL_ROW; i++)
+        v[i] = i % ATL_PANEL_ROW == 0 && i < t->c * ATL_PANEL_ROW ? 0.0f : -FLT_TRUE_MIN;
+    k[0] = 8.0f;
+}
+
+enum { PLAIN, SPECIAL, UNDERFLOW };
+
 static void attend_case_run(check *c, atl_attend_fn *kernel, atl_attend_fn *reference, int64_t d, int64_t channels,
                             int64_t keys, int special) {
     attend_case t = {.d = d, .c = channels, .lanes = c->entry->nr, .keys = {keys, pick(c, 1, ATL_BLOCK), 1}};
@@ -231,11 +247,15 @@ static void attend_case_run(check *c, atl_attend_fn *kernel, atl_attend_fn *refe
     fill_plain(c, t.k, BLOCKS * d * ATL_PANEL_ROW, 3.0f);
     special ? fill_special(c, t.v, BLOCKS * channels * ATL_PANEL_ROW)
             : fill_plain(c, t.v, BLOCKS * channels * ATL_PANEL_ROW, 1.0f);
-    if (special)
+    if (special == SPECIAL)
         fill_special(c, t.q, d * t.lanes);
+    if (special == UNDERFLOW)
+        fill_underflow(&t, t.q, t.k, t.v);
     t.by_key = keys % 4 < 2;
+    t.fresh = !t.careful && keys % 5 < 3;
     attend_with(c, c->entry, kernel, &t, out);
     t.by_key = keys % 4 == 2;
+    t.fresh = 0;
     attend_with(c, c->scalar, reference, &t, want);
     /* where the weights are NaN the maximum is unspecified: compare it only in clean lanes */
     for (int64_t i = 0; i < t.lanes; i++)
@@ -249,15 +269,16 @@ void check_attend(check *c, atl_attend_fn *kernel, atl_attend_fn *reference) {
     /* two picks in one call would come in an order that compilers choose */
     for (int64_t keys = 1; keys <= ATL_BLOCK; keys = next_size(c, keys)) {
         int64_t d = pick(c, 1, 9), channels = pick(c, 1, 20);
-        attend_case_run(c, kernel, reference, d, channels, keys, keys % 2 == 0);
+        attend_case_run(c, kernel, reference, d, channels, keys, keys % 2 == 0 ? SPECIAL : PLAIN);
     }
+    attend_case_run(c, kernel, reference, 2, 20, 17, UNDERFLOW);
     for (int64_t d = 1; d <= 264; d = next_size(c, d)) {
         int64_t channels = pick(c, 1, 5), keys = pick(c, 1, 30);
-        attend_case_run(c, kernel, reference, d, channels, keys, 0);
+        attend_case_run(c, kernel, reference, d, channels, keys, PLAIN);
     }
     for (int64_t channels = 1; channels <= 257; channels = next_size(c, channels)) {
         int64_t d = pick(c, 1, 5), keys = pick(c, 1, 30);
-        attend_case_run(c, kernel, reference, d, channels, keys, 0);
+        attend_case_run(c, kernel, reference, d, channels, keys, PLAIN);
     }
 }
 

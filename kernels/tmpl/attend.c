@@ -52,6 +52,11 @@ V_INLINE void value_tile(int mr, int64_t i, int nv, int by_key, const atl_attend
     else
         tile_product(mr, nv, b->v + i * ATL_PANEL_ROW, ATL_PANEL_ROW, 1, b->weights, TILE_NR, b->keys, acc);
     float *to = out + i * TILE_NR;
+    if (b->fresh) { /* as if added to zeros: a sum that has underflowed to -0 is 0 */
+        EACH_VECTOR (mr, nv)
+            v_store(to + r * TILE_NR + lane, v_add(v_zero(), acc[r][v]));
+        return;
+    }
     EACH_VECTOR (mr, nv)
         v_store(to + r * TILE_NR + lane, v_fma(v_load(to + r * TILE_NR + lane), alpha[v], acc[r][v]));
 }

@@ -54,10 +54,22 @@ static void copy_spans(int mr, int64_t i, const atl_gemm *g) {
     }
 }
 
+/* Rows [i, i + mr) of the residual are fetched while the last sums are made: they may come from memory. */
+V_INLINE void fetch_residual(int mr, int nv, int64_t i, const atl_gemm *g) {
+    UNROLL
+    for (int r = 0; r < mr; r++) {
+        UNROLL
+        for (int lane = 0; lane < nv * VL; lane += ATL_SUM_LANES)
+            __builtin_prefetch(g->residual + (i + r) * g->residual_row + lane);
+    }
+}
+
 /* Terms [l, l + n) of rows [i, i + mr), which lie in one tile of a. */
 V_INLINE void gemm_tile(int mr, int64_t i, int nv, const atl_gemm *g, int64_t l, int64_t n) {
     tile sum;
     float *between = g->sums + i * g->sums_row;
+    if (g->residual && l + n == g->k)
+        fetch_residual(mr, nv, i, g);
     tile_product(mr, nv, g->a + i / TILE_MR * g->a_tile + l * g->a_step + i % TILE_MR, 1, g->a_step,
                  g->b + l * g->b_row, g->b_row, n, sum);
     if (l) {

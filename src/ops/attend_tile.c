@@ -30,8 +30,9 @@ static atl_attend_state panel_state(const atl_attend_op *op, float *state, int64
     return (atl_attend_state){state + op->c * op->tile + p, state + (op->c + 1) * op->tile + p, state + op->c * p};
 }
 
-static void clear_state(const atl_attend_op *op, float *state) {
-    memset(state, 0, (size_t)atl_tile_state(op) * sizeof(float));
+static void clear_state(const atl_attend_op *op, float *state, int outputs) {
+    int64_t from = outputs ? 0 : op->c * op->tile;
+    memset(state + from, 0, (size_t)(atl_tile_state(op) - from) * sizeof(float));
     for (int64_t i = 0; i < op->tile; i++)
         state[op->c * op->tile + i] = floor_score;
 }
@@ -216,8 +217,8 @@ static void fetch_ahead(const job *j, const query_tile *t, int64_t g, int64_t bl
 }
 
 /* One block of keys over the gth head of a tile. */
-static void attend_block(const job *j, const query_tile *t, int64_t g, const block_view *view, float *scratch,
-                         float *states) {
+static void attend_block(const job *j, const query_tile *t, int64_t g, const block_view *view, int fresh,
+                         float *scratch, float *states) {
     const atl_attend_op *op = j->op;
     const head of = atl_attend_run_head(j, t->index + g), *head = &of;
     const float *lanes = scratch + op->q_lanes + g * op->d * op->tile;
@@ -252,7 +253,8 @@ static void attend_block(const job *j, const query_tile *t, int64_t g, const blo
                                 .bias = s.biased < s.end ? view_bias(j, view, scratch, p) + s.from * nr : NULL,
                                 .bias_from = s.biased - s.from,
                                 .bias_excludes = view->excludes,
-                                .careful = careful > 0};
+                                .careful = careful > 0,
+                                .fresh = fresh};
         fetch_ahead(j, t, g, view->block, p, &args);
         j->kernels->attend.fn(&args);
     }
@@ -262,13 +264,14 @@ void atl_tile_attend(const job *j, const query_tile *t, int64_t chunk, float *sc
     const atl_attend_op *op = j->op;
     int64_t first = chunk * op->chunk_blocks,
             end = atl_min(first + op->chunk_blocks, atl_ceil_div(op->keys, ATL_BLOCK));
+    int fresh = atl_mask_is_empty(&t->mask); /* then the first block has keys for all queries */
     for (int64_t g = 0; g < t->heads; g++)
-        clear_state(op, states + g * atl_tile_state(op));
+        clear_state(op, states + g * atl_tile_state(op), !fresh);
     for (int64_t block = first; block < end; block++) {
         block_view view;
         look_at_block(j, t, block, scratch, &view);
         for (int64_t g = 0; g < t->heads; g++)
-            attend_block(j, t, g, &view, scratch, states);
+            attend_block(j, t, g, &view, fresh && block == first, scratch, states);
     }
 }
 
