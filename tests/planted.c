@@ -14,7 +14,7 @@
 #include "kernels.h"
 #include "src/pool.h"
 
-enum { FLOATS = 16, THREADS = 2 };
+enum { FLOATS = 16, THREADS = 2, ADDITIONS = 100000 };
 
 static volatile int sink;
 
@@ -42,17 +42,20 @@ static void overflow(int past) {
 
 typedef struct meeting {
     _Atomic int present;
-    int past, shared[THREADS];
+    int past;
+    volatile int shared[THREADS];
 } meeting;
 
-/* Both threads at once; relaxed, so that nothing orders what they do then. */
+/* Both threads at once; relaxed, so that nothing orders what they do then. Many additions, as ThreadSanitizer does not see two that
+ * come at the very same time. */
 static void meet(void *context, int64_t task, int slot) {
     (void)slot;
     meeting *m = context;
     atomic_fetch_add_explicit(&m->present, 1, memory_order_relaxed);
     while (atomic_load_explicit(&m->present, memory_order_relaxed) < THREADS)
         ;
-    m->shared[m->past ? 0 : task]++;
+    for (int i = 0; i < ADDITIONS; i++)
+        m->shared[m->past ? 0 : task]++;
 }
 
 static void race(int past) {
