@@ -77,6 +77,14 @@ fast = [p for folder in ("src", "kernels", "tools", "include") for p in files(fo
 rule("no fast-math, no sanitizer exemption", len(fast),
      [name(p) for p in fast if re.search(r"ffast-math|Ofast|no_sanitize", p.read_text())])
 
+code = [p for folder in ("src", "kernels", "tools", "include", "bench", "tests") for p in files(folder, ".c", ".h")]
+rule("the licence is the first line of C files", len(code),
+     [name(p) for p in code if not p.read_text().startswith("/* SPDX-License-Identifier: Apache-2.0 */\n")])
+
+used = {target.resolve() for p in code + files("kernels", ".def") for _, target in includes(p) if target}
+own = [p for p in code if p.suffix == ".h" and "include" not in p.relative_to(source).parts]
+rule("every header of our own is included somewhere", len(own), [name(p) for p in own if p not in used])
+
 # ---- libraries ----
 
 

@@ -245,8 +245,8 @@ static void attend_case_run(check *c, atl_attend_fn *kernel, atl_attend_fn *refe
     }
     fill_plain(c, t.q, d * t.lanes, (float)pick(c, 1, 20));
     fill_plain(c, t.k, BLOCKS * d * ATL_PANEL_ROW, 3.0f);
-    special ? fill_special(c, t.v, BLOCKS * channels * ATL_PANEL_ROW)
-            : fill_plain(c, t.v, BLOCKS * channels * ATL_PANEL_ROW, 1.0f);
+    special == SPECIAL ? fill_special(c, t.v, BLOCKS * channels * ATL_PANEL_ROW)
+                       : fill_plain(c, t.v, BLOCKS * channels * ATL_PANEL_ROW, 1.0f);
     if (special == SPECIAL)
         fill_special(c, t.q, d * t.lanes);
     if (special == UNDERFLOW)
